@@ -1,0 +1,52 @@
+"""rosenblatt: the deep-learning canon as one Python library.
+
+Names are loaded on first use (PEP 562), so ``import rosenblatt`` costs nothing: torch and scikit-learn are imported
+by the first estimator that is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Perceptron": "rosenblatt.estimators.perceptron",
+    "MLPClassifier": "rosenblatt.estimators.mlp",
+    "MLPRegressor": "rosenblatt.estimators.mlp",
+    "CNNClassifier": "rosenblatt.estimators.cnn",
+    "shallow_baseline": "rosenblatt.estimators.shallow",
+    "Plan": "rosenblatt.train.plan",
+    "load": "rosenblatt.files",
+    "save": "rosenblatt.files",
+    "history": "rosenblatt.history",
+}
+_MODULES = ("backprop", "data", "errors", "estimators", "files", "layers", "losses", "metrics", "models", "report", "train")
+
+__all__ = ["__version__", *sorted(_WHERE), *_MODULES]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
+    from rosenblatt.estimators.mlp import MLPClassifier as MLPClassifier
+    from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor
+    from rosenblatt.estimators.perceptron import Perceptron as Perceptron
+    from rosenblatt.estimators.shallow import shallow_baseline as shallow_baseline
+    from rosenblatt.files import load as load
+    from rosenblatt.files import save as save
+    from rosenblatt.history import history as history
+    from rosenblatt.train.plan import Plan as Plan
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(importlib.import_module(_WHERE[name]), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"rosenblatt.{name}")
+    raise AttributeError(f"module 'rosenblatt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
