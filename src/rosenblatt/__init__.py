@@ -20,7 +20,7 @@ _WHERE = {
     "Plan": "rosenblatt.train.plan",
     "load": "rosenblatt.files",
     "save": "rosenblatt.files",
-    "history": "rosenblatt.history",
+    "history": "rosenblatt.eras",
 }
 _MODULES = ("backprop", "data", "errors", "estimators", "files", "layers", "losses", "metrics", "models", "report", "train")
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.shallow import shallow_baseline as shallow_baseline
     from rosenblatt.files import load as load
     from rosenblatt.files import save as save
-    from rosenblatt.history import history as history
+    from rosenblatt.eras import history as history
     from rosenblatt.train.plan import Plan as Plan
 
 
