@@ -1,6 +1,7 @@
 """Every activation: formula, derivative, range; names, aliases and a user's own function."""
 
 import math
+import pickle
 import re
 
 import pytest
@@ -10,7 +11,10 @@ from torch import nn
 from rosenblatt.errors import ParameterError
 from rosenblatt.layers import ACTIVATIONS, activation, find
 
-NAMES = ["step", "sign", "linear", "logistic", "tanh", "relu", "leaky_relu", "elu", "selu", "softplus", "gelu", "silu", "mish", "hard_sigmoid", "softmax"]
+NAMES = [
+    "step", "sign", "linear", "logistic", "tanh", "relu", "leaky_relu",
+    "elu", "selu", "softplus", "gelu", "silu", "mish", "hard_sigmoid", "softmax",
+]  # fmt: skip
 HIDDEN = [name for name in NAMES if name != "softmax"]
 KINKS = torch.tensor([-3.0, 0.0, 3.0], dtype=torch.float64)
 
@@ -124,8 +128,11 @@ def test_aliases_mean_the_same_and_every_field_is_filled(spec):
     assert spec.range
 
 
-def test_module_prints_its_name():
-    assert repr(activation("sigmoid")) == "Activation(logistic)"
+@pytest.mark.parametrize("name", NAMES)
+def test_module_prints_its_name_and_pickles(name):
+    module = activation(name, output=True)
+    assert repr(module) == f"Activation({name})"
+    assert pickle.loads(pickle.dumps(module)).name == name
 
 
 @pytest.mark.parametrize(
