@@ -24,9 +24,10 @@ _WHERE = {
 }
 _MODULES = ("backprop", "data", "errors", "estimators", "files", "layers", "losses", "metrics", "models", "report", "train")
 
-__all__ = ["__version__", *sorted(_WHERE), *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_WHERE), *_MODULES]
 
 if TYPE_CHECKING:
+    from rosenblatt.eras import history as history
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
     from rosenblatt.estimators.mlp import MLPClassifier as MLPClassifier
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.shallow import shallow_baseline as shallow_baseline
     from rosenblatt.files import load as load
     from rosenblatt.files import save as save
-    from rosenblatt.eras import history as history
     from rosenblatt.train.plan import Plan as Plan
 
 

@@ -22,6 +22,8 @@
     ├── FetchError            (OSError)         a data set or weight file that is not here and cannot be fetched
     └── MissingExtraError     (ImportError)     an optional dependency is not installed
 
+Warnings: `TrainingInterrupted` (UserWarning) says what a run that was stopped by Ctrl-C kept.
+
 A message says what was got, what was expected and how to mend it.
 """
 
@@ -125,3 +127,7 @@ class FetchError(RosenblattError, OSError):
 
 class MissingExtraError(RosenblattError, ImportError):
     """An optional dependency is not installed; the message gives the command that installs it."""
+
+
+class TrainingInterrupted(UserWarning):
+    """Training was stopped by the user; the message says which weights were kept."""

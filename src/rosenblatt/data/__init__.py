@@ -1,1 +1,1 @@
-
+"""Readers of tables and pictures, data sets by name, resident batches."""

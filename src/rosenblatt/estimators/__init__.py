@@ -1,1 +1,1 @@
-
+"""The public face: one estimator a system."""

@@ -1,1 +1,1 @@
-
+"""Losses as pure functions."""

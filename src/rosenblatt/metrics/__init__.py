@@ -1,1 +1,1 @@
-
+"""Functions (y, y_hat) -> float."""

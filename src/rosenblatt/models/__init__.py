@@ -1,1 +1,1 @@
-
+"""Networks as plain modules that know nothing of training."""

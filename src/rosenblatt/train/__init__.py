@@ -1,1 +1,1 @@
-
+"""The visible loops and what they are made of."""

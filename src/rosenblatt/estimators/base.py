@@ -1,0 +1,121 @@
+"""What every estimator shares: validation of parameters, summary, saving, the hooks of the model file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError as SklearnNotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from rosenblatt import _validate
+from rosenblatt._types import PathLike
+from rosenblatt.errors import NotFittedError
+from rosenblatt.estimators.summary import Summary, summarize
+
+
+class Estimator(BaseEstimator):
+    """Base of all estimators: scikit-learn's `BaseEstimator` with a model file, a summary and one error style.
+
+    A subclass states its parameter rules in ``_rules`` and its model-file needs in ``_private_fitted``,
+    ``_rebuild`` and ``_check_restored``.
+
+    Attributes:
+        device_: Device that training ran on.
+        precision_: "fp64", "fp32" or "bf16": the arithmetic of the matrix products in training.
+        history_: One row (a dict) an epoch.
+        module_: The trained network, a plain ``nn.Module``.
+    """
+
+    _rules: ClassVar[Mapping[str, Any]] = {}
+    _private_fitted: ClassVar[tuple[str, ...]] = ()
+    """Fitted attributes that do not end in one underscore, or begin with one, and still belong into the model file."""
+
+    def _check_parameters(self) -> None:
+        _validate.parameters(self, self._rules)
+
+    def _check_fitted(self, method: str) -> None:
+        """Refuse use before fit.
+
+        Raises:
+            NotFittedError: ``fit`` was not called.
+        """
+        try:
+            check_is_fitted(self)
+        except SklearnNotFittedError as error:
+            name = type(self).__name__
+            raise NotFittedError(
+                f"{name}.{method}: this {name} is not fitted yet; expected a call of fit(X, y) before. "
+                "Fit it, or rosenblatt.load() a saved one."
+            ) from error
+
+    def save(self, path: PathLike, *, overwrite: bool = True) -> Path:
+        """Write the fitted estimator into one safetensors file (see `rosenblatt.files`).
+
+        Args:
+            path: The file; its folder must exist.
+            overwrite: False refuses a path that exists.
+
+        Returns:
+            The path.
+
+        Raises:
+            NotFittedError: Before ``fit``.
+            ModelFileError: A parameter cannot be described in JSON, such as a callable activation.
+            OutputError: The path exists and ``overwrite`` is False, or it cannot be written.
+        """
+        from rosenblatt.files import save
+
+        return save(self, path, overwrite=overwrite)
+
+    def summary(self) -> Summary:
+        """Layers, output shapes and parameter counts of the trained network; print it.
+
+        Raises:
+            NotFittedError: Before ``fit``.
+        """
+        self._check_fitted("summary")
+        return summarize(self.module_, self._example_input(), title=self._title())
+
+    def _title(self) -> str:
+        return type(self).__name__
+
+    def _example_input(self) -> Any:
+        """A batch of one zero input, on the network's device and in its dtype."""
+        import torch
+
+        parameter = next(self.module_.parameters())
+        return torch.zeros(1, self.n_features_in_, device=parameter.device, dtype=parameter.dtype)
+
+    # ------------------------------------------------------------------------------- hooks of the model file
+
+    def _rebuild(self) -> Any:
+        """An untrained network of this fitted estimator's sizes, or None where arrays are all there is.
+
+        Called by the loader with all attributes but ``module_`` in place, inside ``torch.device("meta")``.
+        """
+        return None
+
+    def _check_restored(self) -> None:
+        """Refuse restored attributes that contradict each other.
+
+        Raises:
+            ValueError: With the contradiction; the loader turns it into a `DamagedFileError`.
+        """
+
+
+def expect_shape(name: str, value: Any, shape: tuple[int | None, ...]) -> None:
+    """Refuse an array of another shape; None in ``shape`` stands for any length.
+
+    Raises:
+        ValueError: Naming the array, its shape and the expected one.
+    """
+    got = getattr(value, "shape", None)
+    fits = (
+        got is not None and len(got) == len(shape) and all(s is None or g == s for g, s in zip(got, shape, strict=True))
+    )
+    if not fits or not isinstance(value, np.ndarray):
+        raise ValueError(f"{name} has shape {got if got is not None else type(value).__name__}; expected {shape}")

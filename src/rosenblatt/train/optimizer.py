@@ -1,0 +1,35 @@
+"""The optimizers of a `Plan`, on PyTorch's fused kernels."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from rosenblatt.train.plan import Plan
+
+
+def make_optimizer(module: nn.Module, plan: Plan, learning_rate: float) -> torch.optim.Optimizer:
+    """Build the plan's optimizer over a module's trainable parameters.
+
+    Weights with two axes or more are decayed; biases and normalisation gains are not (decaying them only costs accuracy).
+
+    Args:
+        module: The network.
+        plan: A complete plan (see `Plan.over`).
+        learning_rate: Top of the schedule.
+    """
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": plan.weight_decay or 0.0},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    fused = all(p.device.type in ("cpu", "cuda") for p in trainable)
+    momentum = plan.momentum if plan.momentum is not None else 0.9
+    if plan.optimizer == "sgd":
+        nesterov = bool(plan.nesterov) and momentum > 0
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
+    if plan.optimizer == "rmsprop":
+        return torch.optim.RMSprop(groups, lr=learning_rate, momentum=0.0, alpha=0.99)
+    kind = torch.optim.AdamW if plan.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=learning_rate, betas=(momentum, 0.999), fused=fused)

@@ -1,0 +1,119 @@
+"""`Plan`: everything about a training run that is not one of the few arguments of an estimator."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from rosenblatt._validate import BOOL, NONE, Choice, Number, Rule, parameter
+
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+SCHEDULES = ("constant", "linear", "cosine", "onecycle")
+AUGMENTATIONS = ("none", "shift", "flip", "shift+flip")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+_SHARE = Number(0, 1, open_high=True)
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "optimizer": (Choice(OPTIMIZERS), NONE),
+    "momentum": (_SHARE, NONE),
+    "nesterov": (BOOL, NONE),
+    "weight_decay": (Number(0), NONE),
+    "schedule": (Choice(SCHEDULES), NONE),
+    "warmup": (_SHARE, NONE),
+    "label_smoothing": (_SHARE, NONE),
+    "gradient_clip": (Number(0, open_low=True), NONE),
+    "ema": (_SHARE, NONE),
+    "augment": (Choice(AUGMENTATIONS), NONE),
+    "precision": (Choice(PRECISIONS), NONE),
+    "early_stopping": (BOOL, NONE),
+    "validation_fraction": (Number(0, 1, open_low=True, open_high=True), NONE),
+    "patience": (Number(1, integer=True), NONE),
+    "min_delta": (Number(0), NONE),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How to train: the options that most fits never need.
+
+    A field left at None takes the system's own choice (each estimator's page lists it), so a plan names only what it
+    changes. Plans are frozen, compare by value, and survive ``clone``, ``repr``, pickle, ``GridSearchCV`` and the
+    model file.
+
+    Args:
+        optimizer: "sgd", "adam", "adamw" (decoupled decay, Loshchilov & Hutter 2019) or "rmsprop".
+        momentum: Momentum of "sgd", first-moment decay of the others.
+        nesterov: Nesterov's form of momentum for "sgd".
+        weight_decay: Decay of weight matrices and filters per unit of learning rate; biases and norms are never decayed.
+        schedule: "constant", "linear" (to zero), "cosine" (to zero) or "onecycle" (up, then down to zero; Smith 2018).
+        warmup: Share of all steps over which the learning rate rises from near zero.
+        label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016).
+        gradient_clip: Largest Euclidean norm of the whole gradient; longer ones are scaled down to it.
+        ema: Decay per step of an exponential moving average of the weights, which is what is evaluated and kept.
+        augment: "none", "shift" (up to an eighth of the side), "flip" (left-right) or "shift+flip".
+        precision: "auto", "fp32" or "bf16" (autocast). "auto" takes bf16 where the hardware computes in it.
+        early_stopping: Hold out ``validation_fraction`` of the training data, stop when its score has not improved by
+            ``min_delta`` for ``patience`` epochs, and restore the weights of the best epoch.
+        validation_fraction: Share of the training data held out.
+        patience: Epochs without improvement before stopping.
+        min_delta: Improvement that counts.
+
+    Raises:
+        ParameterError: A value outside its range; unknown words get the nearest suggestion.
+
+    Example:
+        >>> Plan(schedule="cosine", label_smoothing=0.1)
+        Plan(schedule='cosine', label_smoothing=0.1)
+    """
+
+    optimizer: str | None = None
+    momentum: float | None = None
+    nesterov: bool | None = None
+    weight_decay: float | None = None
+    schedule: str | None = None
+    warmup: float | None = None
+    label_smoothing: float | None = None
+    gradient_clip: float | None = None
+    ema: float | None = None
+    augment: str | None = None
+    precision: str | None = None
+    early_stopping: bool | None = None
+    validation_fraction: float | None = None
+    patience: int | None = None
+    min_delta: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, rules in _RULES.items():
+            parameter("Plan", name, getattr(self, name), rules)
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{name}={value!r}" for name, value in self.said().items())
+        return f"Plan({said})"
+
+    def said(self) -> dict[str, Any]:
+        """The fields that this plan names."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def over(self, default: Plan) -> Plan:
+        """This plan, with what it leaves open taken from another."""
+        return replace(default, **self.said())
+
+
+STANDARD = Plan(
+    optimizer="adam",
+    momentum=0.9,
+    nesterov=True,
+    weight_decay=0.0,
+    schedule="constant",
+    warmup=0.0,
+    label_smoothing=0.0,
+    augment="none",
+    precision="auto",
+    early_stopping=False,
+    validation_fraction=0.1,
+    patience=5,
+    min_delta=0.0,
+)
+"""What holds where neither the user nor the system says anything; None remains for clip and ema (off)."""
+
+FIELDS = tuple(field.name for field in fields(Plan))

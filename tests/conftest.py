@@ -1,0 +1,31 @@
+"""Fixtures and hooks of all tests."""
+
+import os
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+matplotlib.use("Agg")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip tests that need a data set which ROSENBLATT_DATA does not have, by name."""
+    root = os.environ.get("ROSENBLATT_DATA")
+    for item in items:
+        for mark in item.iter_markers("data"):
+            name = mark.args[0]
+            if not root or not (Path(root) / name).exists():
+                item.add_marker(pytest.mark.skip(reason=f"needs the data set {name!r} under ROSENBLATT_DATA"))
+
+
+@pytest.fixture(autouse=True)
+def _global_random_state_stays():
+    """No test may leave numpy's or torch's global random state changed by the library."""
+    import numpy as np
+    import torch
+
+    numpy_before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    yield
+    assert (np.random.get_state()[1] == numpy_before).all(), "numpy's global random state was touched"
+    assert bool((torch.get_rng_state() == torch_before).all()), "torch's global random state was touched"
