@@ -22,7 +22,19 @@ _WHERE = {
     "save": "rosenblatt.files",
     "history": "rosenblatt.eras",
 }
-_MODULES = ("backprop", "data", "errors", "estimators", "files", "layers", "losses", "metrics", "models", "report", "train")
+_MODULES = (
+    "backprop",
+    "data",
+    "errors",
+    "estimators",
+    "files",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "report",
+    "train",
+)
 
 __all__ = ["__version__", *sorted(_WHERE), *_MODULES]
 

@@ -94,7 +94,7 @@ Rule = Number | Choice | Of
 
 
 def nearest(word: Any, options: Iterable[Any]) -> str:
-    """ " Did you mean 'x'?", or nothing where no option is near."""
+    """A question "Did you mean ...?", or nothing where no option is near."""
     if not isinstance(word, str):
         return ""
     words = [str(option) for option in options]

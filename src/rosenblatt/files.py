@@ -23,7 +23,6 @@ import torch
 import rosenblatt
 from rosenblatt import _validate
 from rosenblatt._types import PathLike
-from rosenblatt.data.tables import TableRecipe
 from rosenblatt.errors import (
     DamagedFileError,
     ForeignFileError,
@@ -142,8 +141,6 @@ def _encode(name: str, value: Any, tensors: dict[str, np.ndarray]) -> Any:
         return _encode_array(name, value, tensors)
     if isinstance(value, Plan):
         return {"$plan": {key: _encode(f"{name}.{key}", item, tensors) for key, item in value.said().items()}}
-    if isinstance(value, TableRecipe):
-        return {"$recipe": value.to_json()}
     if isinstance(value, torch.device):
         return str(value)
     raise ModelFileError(
@@ -315,7 +312,7 @@ def _restore_module(
     for key, tensor in module.named_buffers():
         if tensor.is_meta:
             raise DamagedFileError(f"{path}: the buffer {key!r} is missing.")
-    estimator.module_ = module.to(device).eval()
+    estimator.module_ = estimator._place(module, device)
     estimator.device_ = str(device)
     used.update(prefix + key for key in state)
 
@@ -367,5 +364,4 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "$float": _decode_float,
     "$tuple": lambda path, value, *rest: tuple(_decode(path, item, *rest) for item in value["$tuple"]),
     "$plan": lambda path, value, *rest: Plan(**{k: _decode(path, v, *rest) for k, v in value["$plan"].items()}),
-    "$recipe": lambda path, value, *rest: TableRecipe.from_json(value["$recipe"]),
 }

@@ -99,6 +99,10 @@ class Estimator(BaseEstimator):
         """
         return None
 
+    def _place(self, module: Any, device: Any) -> Any:
+        """Put a network where and how this estimator runs it; the same after fit and after load."""
+        return module.to(device).eval()
+
     def _check_restored(self) -> None:
         """Refuse restored attributes that contradict each other.
 

@@ -50,7 +50,7 @@ class Plan:
         label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016).
         gradient_clip: Largest Euclidean norm of the whole gradient; longer ones are scaled down to it.
         ema: Decay per step of an exponential moving average of the weights, which is what is evaluated and kept.
-        augment: "none", "shift" (up to an eighth of the side), "flip" (left-right) or "shift+flip".
+        augment: "none", "shift" (up to a fourteenth of the side), "flip" (left-right) or "shift+flip".
         precision: "auto", "fp32" or "bf16" (autocast). "auto" takes bf16 where the hardware computes in it.
         early_stopping: Hold out ``validation_fraction`` of the training data, stop when its score has not improved by
             ``min_delta`` for ``patience`` epochs, and restore the weights of the best epoch.

@@ -48,7 +48,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def choose_precision(precision: str | None, device: torch.device) -> str:
-    """ "bf16" or "fp32" for a wish ("auto", "bf16", "fp32") on a device."""
+    """Arithmetic ("bf16" or "fp32") for a wish ("auto", "bf16", "fp32") on a device."""
     if precision in (None, "auto"):
         return "bf16" if has_bf16(device) else "fp32"
     return str(precision)

@@ -1,0 +1,70 @@
+"""Resident batches: the data set is one contiguous tensor a field, on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from rosenblatt.errors import ShapeError
+
+
+class Resident:
+    """A data set that lies whole on the training device and is cut into batches there.
+
+    One permutation an epoch, one ``index_select`` a batch and field; no worker processes, no collation, no copies from
+    host to device while training. Iterating yields ``(x, y, weight)``, weight None where none was given.
+
+    Args:
+        x: Inputs (N, ...); pictures may stay uint8, the network's ``prepare`` casts them batch by batch.
+        y: Targets (N,) or (N, ...).
+        weight: Weights of the samples (N,), or None.
+        device: Where everything is put.
+        batch_size: Samples a batch; the last batch of an epoch may be smaller.
+        generator: Source of the permutations; its state advances once an epoch.
+        shuffle: False keeps the order, for evaluation.
+
+    Raises:
+        ShapeError: The fields have different lengths, or there is no sample.
+
+    Example:
+        >>> data = Resident(torch.arange(5.0), torch.arange(5), device="cpu", batch_size=2, shuffle=False)
+        >>> [y.tolist() for _, y, _ in data]
+        [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor | None = None,
+        *,
+        device: torch.device | str,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+        shuffle: bool = True,
+    ):
+        lengths = {len(field) for field in (x, y, weight) if field is not None}
+        if len(lengths) != 1 or 0 in lengths:
+            raise ShapeError(f"Resident: fields of lengths {sorted(lengths)}; expected one common length above 0.")
+        self.x, self.y = x.contiguous().to(device), y.contiguous().to(device)
+        self.weight = None if weight is None else weight.contiguous().to(device)
+        self.batch_size, self.shuffle = min(batch_size, len(x)), shuffle
+        self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return -(-len(self.x) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        count = len(self.x)
+        if not self.shuffle:
+            for start in range(0, count, self.batch_size):
+                part = slice(start, start + self.batch_size)
+                yield self.x[part], self.y[part], None if self.weight is None else self.weight[part]
+            return
+        order = torch.randperm(count, generator=self.generator, device=self.generator.device).to(self.x.device)
+        for rows in order.split(self.batch_size):
+            weight = None if self.weight is None else self.weight.index_select(0, rows)
+            yield self.x.index_select(0, rows), self.y.index_select(0, rows), weight
