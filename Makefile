@@ -27,7 +27,7 @@ $(VENV)/lint: $(VENV)/core
 	@touch $@
 
 test: $(VENV)/test ## the quick suite
-	$(PYTEST) -n $(JOBS) -m 'not slow'
+	$(PYTEST) -n $(JOBS) -m 'not slow' --doctest-modules src tests
 
 slow: $(VENV)/test ## the slow suite: minutes, uses ROSENBLATT_DATA where it is set
 	$(PYTEST) -m slow

@@ -69,10 +69,11 @@ def save(estimator: Estimator, path: PathLike, *, overwrite: bool = True) -> Pat
 
     Example:
         >>> import tempfile, pathlib, numpy as np, rosenblatt as rb
-        >>> model = rb.Perceptron().fit([[0.0], [1.0]], ["off", "on"])
+        >>> pictures = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+        >>> model = rb.CNNClassifier(epochs=1, verbose=0).fit(pictures, ["off", "on"] * 10)
         >>> path = model.save(pathlib.Path(tempfile.mkdtemp()) / "switch.safetensors")
-        >>> rb.load(path).predict([[2.0]]).item()
-        'on'
+        >>> bool((rb.load(path).predict(pictures) == model.predict(pictures)).all())
+        True
     """
     name = type(estimator).__name__
     if name not in ESTIMATORS:

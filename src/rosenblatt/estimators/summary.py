@@ -82,6 +82,8 @@ def summarize(module: nn.Module, example: Any, *, title: str, notes: tuple[str, 
             own = [p for p in part.parameters() if id(p) not in seen]
             seen.update(id(p) for p in own)
             trainable = sum(p.numel() for p in own if p.requires_grad)
+            # a masked layer says how many of its numbers are real connections
+            trainable = getattr(part, "connections", trainable)
             fixed = sum(p.numel() for p in own if not p.requires_grad)
             fixed += sum(b.numel() for b in part.buffers() if b.is_floating_point())
             rows.append(Row(name, type(part).__name__, tuple(output.shape[1:]), trainable, fixed))

@@ -282,7 +282,8 @@ def _copy_into(module: nn.Module, tensors: list[Tensor]) -> None:
 
 @torch.no_grad()
 def _finite(module: nn.Module) -> bool:
-    norms = torch._foreach_norm(list(_floating(module)))
+    # the largest magnitude, not the Euclidean norm: that one overflows while the weights are still finite
+    norms = torch._foreach_norm([t for t in _floating(module) if t.numel()], ord=math.inf)
     return bool(torch.isfinite(torch.stack([n.float() for n in norms])).all())
 
 
