@@ -166,6 +166,9 @@ def finite(who: str, X: Any, *, name: str = "X", columns: Any = None) -> None:
     )
 
 
+NO_TARGETS = object()
+
+
 def _axes(who: str, X: Any) -> None:
     """Refuse dense data that has not two axes, with the line that mends it."""
     shape = getattr(X, "shape", None)
@@ -190,14 +193,14 @@ def _reword(who: str, error: ValueError) -> DataError:
     return DataError(f"{who}: {text}")
 
 
-def table(estimator: Any, method: str, X: Any, y: Any = None, *, reset: bool, **options: Any) -> Any:
+def table(estimator: Any, method: str, X: Any, y: Any = NO_TARGETS, *, reset: bool, **options: Any) -> Any:
     """Validate a table (and targets) with scikit-learn's rules and this package's messages.
 
     Args:
         estimator: Sets ``n_features_in_`` and ``feature_names_in_`` on it, or compares with them.
         method: Name of the calling method, for messages.
         X: Table (n_samples, n_features), dense or sparse as the options allow.
-        y: Targets, or None for X alone.
+        y: Targets; left out for X alone.
         reset: True in ``fit``, False afterwards.
         **options: Passed to scikit-learn's ``validate_data``.
 
@@ -213,15 +216,15 @@ def table(estimator: Any, method: str, X: Any, y: Any = None, *, reset: bool, **
     _axes(who, X)
     options.setdefault("ensure_all_finite", False)
     try:
-        if y is None:
+        if y is NO_TARGETS:
             checked = validate_data(estimator, X, reset=reset, **options)
         else:
             checked = validate_data(estimator, X, y, reset=reset, **options)
     except ValueError as error:
         raise _reword(who, error) from error
     columns = getattr(estimator, "feature_names_in_", None)
-    finite(who, checked if y is None else checked[0], columns=columns)
-    if y is not None:
+    finite(who, checked if y is NO_TARGETS else checked[0], columns=columns)
+    if y is not NO_TARGETS:
         finite(who, checked[1], name="y")
     return checked
 

@@ -68,6 +68,13 @@ def draw_seed(random_state: int | np.random.RandomState | None) -> int:
     return int(random_state.randint(np.iinfo(np.int32).max))
 
 
+def random_source(random_state: int | np.random.RandomState | None) -> np.random.RandomState:
+    """scikit-learn's ``check_random_state``, but None is a fresh source and never numpy's global one."""
+    if isinstance(random_state, np.random.RandomState):
+        return random_state
+    return np.random.RandomState(draw_seed(random_state))
+
+
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator on a device, started from a seed."""
     return torch.Generator(device).manual_seed(seed)
