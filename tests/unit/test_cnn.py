@@ -82,6 +82,12 @@ def test_takes_pictures_of_all_forms(network, pictures):
     np.testing.assert_allclose(proba.sum(1), 1, rtol=1e-6)
 
 
+def test_read_only_arrays_are_taken():
+    pictures = np.frombuffer(X[:60].tobytes(), np.uint8).reshape(60, 8, 8)
+    assert not pictures.flags.writeable
+    assert cnn(epochs=1).fit(pictures, Y[:60]).predict(pictures).shape == (60,)
+
+
 def test_text_labels_class_weights_and_sample_weights():
     names = np.array(["even", "odd"])[Y[:300] % 2]
     model = cnn(epochs=3, class_weight={"even": 1.0, "odd": 1e-6}).fit(X[:300], names)

@@ -48,9 +48,14 @@ def as_pictures(X: Any, *, who: str = "as_pictures") -> np.ndarray:
             raise DataError(f"{who}: X holds integers from {low} to {high}; expected 0 to 255. Scale X to floats.")
         return array.astype(np.uint8)
     if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
+        return _own(array, np.uint8)
     _validate.finite(who, array)
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return _own(array, np.float32)
+
+
+def _own(array: np.ndarray, dtype: type) -> np.ndarray:
+    """Contiguous, and writable as torch wants it: read-only arrays (memory maps, buffers) are copied."""
+    return np.require(array, dtype=dtype, requirements=["C", "W"])
 
 
 def _as_array(X: Any, who: str) -> np.ndarray:
