@@ -17,9 +17,8 @@ def perceptron_criterion(
 ) -> Tensor:
     """How far misclassified samples lie on the wrong side: ℓ = max(0, -y f).
 
-    Its subgradient step of size η on one sample is Rosenblatt's rule, w ← w + η y x for a mistake. At f = 0, where any
-    value from -y to 0 is a subgradient, autograd takes -y / 2; the rule of `Perceptron` counts f = 0 as a mistake and
-    takes -y.
+    Its subgradient step of size η on one sample is Rosenblatt's rule, w ← w + η y x for a mistake. At f = 0 any value
+    from -y to 0 is a subgradient; autograd takes -y here, as the rule does: a sample on the threshold is a mistake.
 
     Args:
         score: f, the signed distance from the threshold up to scale.
