@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-from joblib import Parallel, delayed
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedShuffleSplit
@@ -23,23 +21,11 @@ from rosenblatt._types import ArrayLike
 from rosenblatt._validate import BOOL, FLAG, NONE, SEED, Choice, Number, Of
 from rosenblatt.errors import DataError, DivergedError, LabelError, ParameterError, ShapeError, TrainingInterrupted
 from rosenblatt.estimators.base import Estimator, expect_shape
-from rosenblatt.train.follow import progress
-from rosenblatt.train.perceptron import PENALTIES, Rule, Unit, rosenblatt_rule
-from rosenblatt.train.supervised import EpochRecord
+from rosenblatt.train.one_vs_rest import MAX_SEED, Run, Task, inner_seed, mistakes_of, rows_of, signs, train_units
+from rosenblatt.train.perceptron import PENALTIES, Rule, Unit
 
 if TYPE_CHECKING:
     from rosenblatt.models.perceptron import ThresholdUnits
-
-_MAX_SEED = np.iinfo(np.int32).max
-
-
-@dataclass
-class _Run:
-    """One unit's training and how it ended."""
-
-    unit: Unit
-    records: list[EpochRecord]
-    error: BaseException | None = None
 
 
 class Perceptron(ClassifierMixin, Estimator):
@@ -271,53 +257,28 @@ class Perceptron(ClassifierMixin, Estimator):
     def _intercept_type(self, X: Any) -> Any:
         return X.dtype if len(self.classes_) > 2 else np.float64  # scikit-learn's
 
-    def _train_units(self, X: Any, y: np.ndarray, weight: np.ndarray, epochs: int) -> list[_Run]:
+    def _train_units(self, X: Any, y: np.ndarray, weight: np.ndarray, epochs: int) -> list[Run]:
         """Train one unit for two classes, else one a class; draws from the random state in scikit-learn's order."""
-        expanded = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        if len(self.classes_) == 2:
-            random = self._random()
-            random.randint(1, _MAX_SEED)  # scikit-learn draws a seed that it never uses
-            sign = _signs(y, self.classes_[1], X.dtype)
-            held_out = self._held_out(sign, weight, random)
-            return [
-                self._train_unit(
-                    0, X, sign, weight, expanded[1], expanded[0], held_out, epochs, random.randint(_MAX_SEED)
-                )
-            ]
+        factors = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         random = self._random()
-        held_out = self._held_out(y, weight, random)
-        seeds = random.randint(_MAX_SEED, size=len(self.classes_))
-        work = []
-        for k, seed in enumerate(seeds):
-            own = np.random.RandomState(seed)
-            own.randint(1, _MAX_SEED)
-            sign = _signs(y, self.classes_[k], X.dtype)
-            work.append((k, X, sign, weight, expanded[k], 1.0, held_out, epochs, own.randint(_MAX_SEED)))
-        if self.n_jobs in (None, 1):
-            return [self._train_unit(*unit) for unit in work]
-        return Parallel(n_jobs=self.n_jobs, require="sharedmem")(delayed(self._train_unit)(*unit) for unit in work)
+        if len(self.classes_) == 2:
+            random.randint(1, MAX_SEED)  # scikit-learn draws a seed for the data set that it never uses
+            sign = signs(y, self.classes_[1], X.dtype)
+            held_out = self._held_out(sign, weight, random)
+            tasks = [Task(str(self.classes_[1]), sign, factors[1], factors[0], random.randint(MAX_SEED))]
+        else:
+            held_out = self._held_out(y, weight, random)
+            seeds = [inner_seed(seed) for seed in random.randint(MAX_SEED, size=len(self.classes_))]
+            each = zip(self.classes_, factors, seeds, strict=True)
+            tasks = [Task(str(label), signs(y, label, X.dtype), factor, 1.0, seed) for label, factor, seed in each]
+        units = [Unit(*start) for start in zip(self.coef_, self.intercept_, strict=True)]
+        return train_units(
+            units, tasks, X, weight, self._rule(epochs), held_out=held_out, n_jobs=self.n_jobs, verbose=self.verbose
+        )
 
     def _random(self) -> np.random.RandomState:
         # None draws a fresh seed instead of numpy's global state, which stays as it is
         return np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
-
-    def _train_unit(
-        self, k: int, X: Any, sign: np.ndarray, weight: np.ndarray,
-        positive: float, negative: float, held_out: np.ndarray | None, epochs: int, seed: int,
-    ) -> _Run:  # fmt: skip
-        of_class = np.where(sign > 0, X.dtype.type(positive), X.dtype.type(negative))
-        run = _Run(Unit(self.coef_[k], self.intercept_[k]), [])
-        score = None if held_out is None else _scorer(X[held_out], sign[held_out], weight[held_out])
-        records = rosenblatt_rule(
-            run.unit, X, sign, of_class * weight, self._rule(epochs), seed=int(seed), held_out=held_out, score=score
-        )
-        label = f"Perceptron, class {self.classes_[k if len(self.classes_) > 2 else 1]}"
-        try:
-            for record in progress(records, epochs=epochs, label=label, verbose=self.verbose):
-                run.records.append(record)
-        except (DivergedError, KeyboardInterrupt) as error:
-            run.error = error
-        return run
 
     def _rule(self, epochs: int) -> Rule:
         return Rule(
@@ -356,29 +317,13 @@ class Perceptron(ClassifierMixin, Estimator):
         held_out[chosen] = True
         return held_out
 
-    def _remember(self, runs: list[_Run]) -> None:
-        """Append the epochs of all units to ``history_`` and ``mistakes_``; a unit that has stopped keeps its loss."""
-        done = len(self.history_)
-        mistakes = np.zeros((self.n_iter_, len(runs)), dtype=np.int64)
-        for epoch in range(self.n_iter_):
-            now = [run.records[min(epoch, len(run.records) - 1)] for run in runs if run.records]
-            running = [run.records[epoch] for run in runs if epoch < len(run.records)]
-            mistakes[epoch] = [
-                run.records[epoch].metrics["mistakes"] if epoch < len(run.records) else 0 for run in runs
-            ]
-            row = {
-                "epoch": done + epoch + 1,
-                "loss": float(np.mean([record.loss for record in now])),
-                "mistakes": int(mistakes[epoch].sum()),
-                "seconds": sum(record.seconds for record in running),
-            }
-            if "validation_score" in now[0].metrics:
-                row["validation_score"] = float(np.mean([record.metrics["validation_score"] for record in now]))
-            self.history_.append(row)
-        mistakes = mistakes if len(runs) > 1 else mistakes[:, 0]
-        self.mistakes_ = np.concatenate([self.mistakes_, mistakes])
+    def _remember(self, runs: list[Run]) -> None:
+        """Append the epochs of all units to ``history_`` and ``mistakes_``."""
+        mistakes = mistakes_of(runs)
+        self.history_ += rows_of(runs, mistakes, first=len(self.history_) + 1)
+        self.mistakes_ = np.concatenate([self.mistakes_, mistakes if len(runs) > 1 else mistakes[:, 0]])
 
-    def _report(self, runs: list[_Run]) -> None:
+    def _report(self, runs: list[Run]) -> None:
         """Raise or warn of what went wrong, now that the weights are in place."""
         errors = [run.error for run in runs if run.error is not None]
         for error in errors:
@@ -471,17 +416,3 @@ def _start(name: str, given: Any, shape: tuple[int, ...], dtype: Any) -> np.ndar
         raise ShapeError(f"Perceptron.fit: {name} has shape {array.shape}; expected {shape}, as the data has.")
     _validate.finite("Perceptron.fit", array, name=name)
     return array.reshape(shape)
-
-
-def _signs(y: np.ndarray, positive: Any, dtype: Any) -> np.ndarray:
-    return np.where(y == positive, 1.0, -1.0).astype(dtype)
-
-
-def _scorer(X: Any, sign: np.ndarray, weight: np.ndarray) -> Callable[[np.ndarray, float], float]:
-    """Weighted share of right answers among the held-out samples."""
-
-    def score(vector: np.ndarray, intercept: float) -> float:
-        answers = np.where(safe_sparse_dot(X, vector) + intercept > 0, 1.0, -1.0)
-        return float(np.average(answers == sign, weights=weight))
-
-    return score
