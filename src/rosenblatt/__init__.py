@@ -20,26 +20,12 @@ _WHERE = {
     "Plan": "rosenblatt.train.plan",
     "load": "rosenblatt.files",
     "save": "rosenblatt.files",
-    "history": "rosenblatt.eras",
 }
-_MODULES = (
-    "backprop",
-    "data",
-    "errors",
-    "estimators",
-    "files",
-    "layers",
-    "losses",
-    "metrics",
-    "models",
-    "report",
-    "train",
-)
+_MODULES = ("data", "errors", "estimators", "files", "layers", "losses", "models", "train")
 
 __all__ = ["__version__", *sorted(_WHERE), *_MODULES]
 
 if TYPE_CHECKING:
-    from rosenblatt.eras import history as history
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
     from rosenblatt.estimators.mlp import MLPClassifier as MLPClassifier
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor

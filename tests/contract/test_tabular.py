@@ -3,17 +3,22 @@
 import warnings
 
 import pytest
-import sklearn.neural_network as theirs
+import sklearn.linear_model
+import sklearn.neural_network
 from sklearn.utils._test_common.instance_generator import _get_expected_failed_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import rosenblatt as rb
 
-OURS = [rb.MLPClassifier(max_iter=100), rb.MLPRegressor(max_iter=100)]
+OURS = [rb.Perceptron(), rb.MLPClassifier(max_iter=100), rb.MLPRegressor(max_iter=100)]
+
+
+def _theirs(name):
+    return getattr(sklearn.linear_model if name == "Perceptron" else sklearn.neural_network, name)
 
 
 def expected(estimator):
-    return _get_expected_failed_checks(getattr(theirs, type(estimator).__name__)())
+    return _get_expected_failed_checks(_theirs(type(estimator).__name__)())
 
 
 @parametrize_with_checks(OURS, expected_failed_checks=expected)

@@ -1,1 +1,0 @@
-"""The compiled engine for dense networks, and gradients that can be seen."""

@@ -1,1 +1,0 @@
-"""Functions (y, y_hat) -> float."""
