@@ -133,11 +133,11 @@ def rows_of(runs: Sequence[Run], mistakes: np.ndarray, *, first: int) -> list[di
         now = [run.records[min(epoch, len(run.records) - 1)] for run in runs if run.records]
         row = {
             "epoch": first + epoch,
-            "loss": float(np.mean([record.loss for record in now])),
+            "loss": sum(record.loss for record in now) / len(now),
             "mistakes": int(mistakes[epoch].sum()),
             "seconds": sum(run.records[epoch].seconds for run in runs if epoch < len(run.records)),
         }
         if "validation_score" in now[0].metrics:
-            row["validation_score"] = float(np.mean([record.metrics["validation_score"] for record in now]))
+            row["validation_score"] = sum(record.metrics["validation_score"] for record in now) / len(now)
         rows.append(row)
     return rows

@@ -143,7 +143,8 @@ def rosenblatt_rule(
                 "epoch before are kept. Scale the data first, with StandardScaler or MinMaxScaler.",
                 epoch=epoch,
             )
-        good = (unit.vector.copy(), unit.shape.copy(), unit.bias.copy())
+        for kept, now in zip(good, (unit.vector, unit.shape, unit.bias), strict=True):
+            kept[:] = now
         metrics = {"mistakes": mistakes}
         if score is not None:
             # scikit-learn scores the vector before its scale is multiplied in; kept, it decides the last epoch
@@ -310,7 +311,7 @@ def _epoch(
                     bias[0] += step * intercept_decay
         if penalty in (L1, ELASTICNET):
             bias[1] += l1_ratio * eta0 * alpha
-            _truncate(w, taken, indices, at, size, np.float64(shape[0]), bias[1])
+            _truncate(w, taken, indices, at, size, sparse, np.float64(shape[0]), bias[1])
     return objective, total, mistakes
 
 
@@ -329,13 +330,26 @@ def _add(w, shape, data, indices, first, at, size, c, norms):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _truncate(w, taken, indices, at, size, scale, possible):
+def _truncate(w, taken, indices, at, size, sparse, scale, possible):
     """Move the row's weights toward zero, and not beyond, by the penalty that they have not had yet."""
-    for k in range(at, at + size):
-        j = indices[k]
-        before = np.float64(w[j])
-        if scale * before > 0.0:
-            w[j] = max(0.0, before - (possible + np.float64(taken[j])) / scale)
-        elif scale * before < 0.0:
-            w[j] = min(0.0, before + (possible - np.float64(taken[j])) / scale)
-        taken[j] += scale * (np.float64(w[j]) - before)
+    if sparse:
+        for k in range(at, at + size):
+            j = indices[k]
+            before = np.float64(w[j])
+            w[j] = _toward_zero(before, np.float64(taken[j]), scale, possible)
+            taken[j] += scale * (np.float64(w[j]) - before)
+    else:
+        for j in range(len(w)):  # the same without the detour over indices, so that it runs in vector registers
+            before = np.float64(w[j])
+            w[j] = _toward_zero(before, np.float64(taken[j]), scale, possible)
+            taken[j] += scale * (np.float64(w[j]) - before)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _toward_zero(before, taken, scale, possible):
+    down = before - (possible + taken) / scale
+    up = before + (possible - taken) / scale
+    positive, negative = scale * before > 0.0, scale * before < 0.0
+    down = down if down > 0.0 else 0.0
+    up = up if up < 0.0 else 0.0
+    return down if positive else up if negative else before
