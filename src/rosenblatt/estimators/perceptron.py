@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
@@ -19,9 +19,19 @@ from sklearn.utils.validation import column_or_1d
 from rosenblatt import _validate
 from rosenblatt._types import ArrayLike
 from rosenblatt._validate import BOOL, FLAG, NONE, SEED, Choice, Number, Of
-from rosenblatt.errors import DataError, DivergedError, LabelError, ParameterError, ShapeError, TrainingInterrupted
+from rosenblatt.errors import DivergedError, LabelError, ParameterError, ShapeError, TrainingInterrupted
 from rosenblatt.estimators.base import Estimator, expect_shape
-from rosenblatt.train.one_vs_rest import MAX_SEED, Run, Task, inner_seed, mistakes_of, rows_of, signs, train_units
+from rosenblatt.train.one_vs_rest import (
+    MAX_SEED,
+    Run,
+    Task,
+    inner_seed,
+    mistakes_of,
+    rows_of,
+    signs,
+    train_units,
+    validation_mask,
+)
 from rosenblatt.train.perceptron import PENALTIES, Rule, Unit
 
 if TYPE_CHECKING:
@@ -294,28 +304,11 @@ class Perceptron(ClassifierMixin, Estimator):
         )
 
     def _held_out(self, y: np.ndarray, weight: np.ndarray, random: np.random.RandomState) -> np.ndarray | None:
-        """Mask of the validation samples, or None."""
         if not self.early_stopping:
             return None
-        shared = random if isinstance(self.random_state, np.random.RandomState) else self.random_state
-        split = StratifiedShuffleSplit(
-            test_size=self.validation_fraction, random_state=random if shared is None else shared
-        )
-        try:
-            _, chosen = next(split.split(np.zeros((len(y), 1)), y))
-        except ValueError as error:
-            raise DataError(
-                f"Perceptron.fit: no validation split of {self.validation_fraction:g} of {len(y)} samples ({error}) "
-                "Expected enough samples of each class. Change validation_fraction, or set early_stopping=False."
-            ) from error
-        if not weight[chosen].any():
-            raise DataError(
-                "Perceptron.fit: the sample weights for validation set are all zero, consider using a different random "
-                "state; expected at least one above 0."
-            )
-        held_out = np.zeros(len(y), dtype=bool)
-        held_out[chosen] = True
-        return held_out
+        # an integer seed starts anew for the split, a generator goes on: scikit-learn's order of draws
+        seed = self.random_state if isinstance(self.random_state, Integral) else random
+        return validation_mask(y, weight, self.validation_fraction, seed)
 
     def _remember(self, runs: list[Run]) -> None:
         """Append the epochs of all units to ``history_`` and ``mistakes_``."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils.extmath import safe_sparse_dot
 
-from rosenblatt.errors import DivergedError
+from rosenblatt.errors import DataError, DivergedError
 from rosenblatt.train.follow import progress
 from rosenblatt.train.perceptron import Rule, Unit, rosenblatt_rule
 from rosenblatt.train.supervised import EpochRecord
@@ -106,6 +107,30 @@ def inner_seed(seed: int) -> int:
     own = np.random.RandomState(seed)
     own.randint(1, MAX_SEED)  # the seed of the data set, never used
     return own.randint(MAX_SEED)
+
+
+def validation_mask(y: np.ndarray, weight: np.ndarray, fraction: float, seed: Any) -> np.ndarray:
+    """True for the samples of a stratified validation split.
+
+    Raises:
+        DataError: Too few samples of a class for the split, or none of its samples has weight.
+    """
+    split = StratifiedShuffleSplit(test_size=fraction, random_state=seed)
+    try:
+        _, chosen = next(split.split(np.zeros((len(y), 1)), y))
+    except ValueError as error:
+        raise DataError(
+            f"Perceptron.fit: no validation split of {fraction:g} of {len(y)} samples ({error}) "
+            "Expected enough samples of each class. Change validation_fraction, or set early_stopping=False."
+        ) from error
+    if not weight[chosen].any():
+        raise DataError(
+            "Perceptron.fit: the sample weights for validation set are all zero, consider using a different random "
+            "state; expected at least one above 0."
+        )
+    held_out = np.zeros(len(y), dtype=bool)
+    held_out[chosen] = True
+    return held_out
 
 
 def scorer(X: Any, sign: np.ndarray, weight: np.ndarray) -> Callable[[np.ndarray, float], float]:
