@@ -3,6 +3,8 @@
 import math
 import pickle
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -173,3 +175,11 @@ def test_own_module_is_copied_so_layers_do_not_share_weights():
     first, second = activation(mine), activation(mine)
     assert first.weight is not second.weight
     assert first.weight is not mine.weight
+
+
+def test_documentation_page_holds_the_table_and_the_picture_is_drawn(tmp_path):
+    root = Path(__file__).parents[2]
+    drawing = runpy.run_path(str(root / "docs_src" / "activations.py"))
+    assert "\n".join(drawing["table"]()) in (root / "docs" / "activations.md").read_text(encoding="utf-8")
+    drawing["draw"](tmp_path / "activations.png")
+    assert (tmp_path / "activations.png").stat().st_size > 50_000

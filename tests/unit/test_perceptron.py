@@ -1,7 +1,10 @@
 """The Perceptron beyond fit: float32, going on, bad input, history, the module, overflow and Ctrl-C."""
 
 import inspect
+import re
+import runpy
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,3 +238,11 @@ def test_bad_input_to_partial_fit(options, classes, error, message):
 
 def test_no_seed_leaves_the_global_random_state_alone():
     Perceptron(random_state=None, early_stopping=True).fit(X, Y)  # the fixture of all tests compares
+
+
+def test_documentation_example_runs(capsys):
+    runpy.run_path(str(Path(__file__).parents[2] / "docs_src" / "perceptron.py"))
+    said = capsys.readouterr().out
+    assert "accuracy 1.0" in said
+    mistakes, bound = (int(n) for n in re.search(r"mistakes (\d+), bound (\d+)", said).groups())
+    assert 0 < mistakes <= bound

@@ -210,7 +210,7 @@ _SPECS = (
         "Elfwing, Uchibe and Doya 2017, arXiv:1702.03118", F.silu, _d_silu,
     ),
     ActivationSpec(
-        "mish", (), "x tanh(ln(1 + eˣ))", "tanh(s) + x σ(x) (1 - tanh(s)²), s = ln(1 + eˣ)", -0.30884341013, INF,
+        "mish", (), "x tanh(ln(1 + eˣ))", "tanh(s) + x σ(x) (1 - tanh(s)²), s = ln(1 + eˣ)", -0.30884341302, INF,
         "Misra 2019, arXiv:1908.08681", F.mish, _d_mish,
     ),
     ActivationSpec(
