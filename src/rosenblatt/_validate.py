@@ -9,14 +9,13 @@ import difflib
 import numbers
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.exceptions import DataConversionWarning as DataConversionWarning
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from rosenblatt.errors import DataError, LabelError, NonFiniteError, OutputError, ParameterError, ShapeError
@@ -88,7 +87,7 @@ BOOL = Of((bool, np.bool_), "True or False")
 # scikit-learn's flags are "boolean or verbosity count"
 FLAG = Of((bool, np.bool_, numbers.Integral), "True, False or a verbosity count")
 SEED = Of((numbers.Integral, np.random.RandomState, type(None)), "None, an integer or a numpy RandomState")
-CALLABLE = Of(type(lambda: 0).__mro__[-1], "a callable")
+CALLABLE = Of(Callable, "a callable")
 
 Rule = Number | Choice | Of
 

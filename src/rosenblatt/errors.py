@@ -85,6 +85,15 @@ class DivergedError(RosenblattError, ArithmeticError):
         super().__init__(message)
         self.epoch, self.batch, self.layer = epoch, batch, layer
 
+    @classmethod
+    def at(cls, epoch: int, *, batch: int | None = None, layer: str | None = None, advice: str) -> DivergedError:
+        """The error with its message: where it happened, which weights were kept, what to try."""
+        place = f"epoch {epoch}" + (f", batch {batch}" if batch is not None else "")
+        named = f"; the first non-finite numbers are in layer {layer!r}" if layer is not None else ""
+        before = "from before training" if epoch == 1 else f"of epoch {epoch - 1}, the last good one,"
+        message = f"Training diverged in {place}{named}. Kept the weights {before} instead. {advice}"
+        return cls(message, epoch=epoch, batch=batch, layer=layer)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (_rebuild_diverged, (str(self), self.epoch, self.batch, self.layer))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,8 +20,9 @@ from rosenblatt._types import ArrayLike
 from rosenblatt._validate import NONE, SEED, Choice, Number, Of
 from rosenblatt.data.pictures import as_pictures
 from rosenblatt.data.resident import Resident
-from rosenblatt.errors import DataError, DivergedError, ShapeError
+from rosenblatt.errors import DataError, ShapeError
 from rosenblatt.estimators.base import Estimator, expect_shape
+from rosenblatt.losses.classification import cross_entropy
 from rosenblatt.losses.penalty import map_criterion
 from rosenblatt.models.lenet5 import BACKGROUND, FOREGROUND, SIDE, LeNet5
 from rosenblatt.models.quick import Quick
@@ -196,7 +198,7 @@ class CNNClassifier(ClassifierMixin, Estimator):
             x[rows], y[rows], None if w is None else w[rows],
             device=self.device_, batch_size=self.batch_size, generator=source,
         )  # fmt: skip
-        augment = _augmentation(plan.augment or "none", source)
+        augment, prepare = _augmentation(plan.augment or "none", source), self._preparation()
         records = supervised(
             self.module_,
             data,
@@ -204,52 +206,43 @@ class CNNClassifier(ClassifierMixin, Estimator):
             plan=plan,
             epochs=self.epochs,
             learning_rate=self.learning_rate or _RATES[self.network],
-            prepare=lambda batch: self._prepare(augment(batch)),
+            prepare=lambda batch: prepare(augment(batch)),
             evaluate=None if held is None else lambda _: {"validation_score": self._accuracy(x[held], y[held])},
         )
-        try:
-            done = follow(
-                records, self.module_, plan=plan, epochs=self.epochs, label=type(self).__name__, verbose=self.verbose
-            )
-        except DivergedError:
-            self.module_.eval()
-            raise
-        self.module_.eval()
+        done = follow(
+            records, self.module_, plan=plan, epochs=self.epochs, label=type(self).__name__, verbose=self.verbose
+        )
         self.history_, self.best_epoch_, self.n_iter_ = done.rows, done.best_epoch, len(done.rows)
         self.stopped_ = done.stopped
 
     def _loss(self, plan: Plan) -> Any:
         if self.network == "lenet5":
-            return lambda logits, y, weight: map_criterion(logits, y, weight)
-        smoothing = plan.label_smoothing or 0.0
+            return map_criterion
+        return partial(cross_entropy, label_smoothing=plan.label_smoothing or 0.0)
 
-        def loss(logits: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
-            if weight is None:
-                return F.cross_entropy(logits, y, label_smoothing=smoothing)
-            each = F.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")
-            return (each * weight).sum() / weight.sum().clamp_min(torch.finfo(each.dtype).tiny)
+    def _preparation(self) -> Callable[[Tensor], Tensor]:
+        """Function from raw pixels (N, C, H, W) on the device to what the network takes."""
+        scale = torch.from_numpy(self.input_scale_).to(self.device_).view(1, -1, 1, 1)
+        offset = torch.from_numpy(self.input_offset_).to(self.device_).view(1, -1, 1, 1)
 
-        return loss
+        def prepare(batch: Tensor) -> Tensor:
+            x = batch.float() * scale + offset
+            if self.network == "lenet5":
+                x = _to_field(x)
+            return x.contiguous(memory_format=torch.channels_last)
 
-    def _prepare(self, batch: Tensor) -> Tensor:
-        """Raw pixels (N, C, H, W) on the device to what the network takes."""
-        scale = torch.from_numpy(self.input_scale_).to(batch.device).view(1, -1, 1, 1)
-        offset = torch.from_numpy(self.input_offset_).to(batch.device).view(1, -1, 1, 1)
-        x = batch.float() * scale + offset
-        if self.network == "lenet5":
-            x = _to_field(x)
-        return x.contiguous(memory_format=torch.channels_last)
+        return prepare
 
     # --------------------------------------------------------------------------------------------- predict
 
     @torch.no_grad()
     def _logits(self, x: Tensor) -> Tensor:
-        device = torch.device(self.device_)
+        device, prepare = torch.device(self.device_), self._preparation()
         self.module_.eval()
         parts = []
         for batch in x.split(_EVALUATION_BATCH):
             with autocast(device, self.precision_):
-                parts.append(self.module_(self._prepare(batch.to(device))).float().cpu())
+                parts.append(self.module_(prepare(batch.to(device))).float().cpu())
         return torch.cat(parts)
 
     def _accuracy(self, x: Tensor, y: Tensor) -> float:
@@ -292,7 +285,7 @@ class CNNClassifier(ClassifierMixin, Estimator):
 
     def _example_input(self) -> Tensor:
         height, width, channels = self.picture_shape_
-        return self._prepare(torch.zeros(1, channels, height, width, device=self.device_))
+        return self._preparation()(torch.zeros(1, channels, height, width, device=self.device_))
 
     def _title(self) -> str:
         return f"CNNClassifier(network={self.network!r})"

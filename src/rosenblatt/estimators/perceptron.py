@@ -11,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
 from sklearn.utils.validation import column_or_1d
@@ -33,6 +33,7 @@ from rosenblatt.train.one_vs_rest import (
     validation_mask,
 )
 from rosenblatt.train.perceptron import PENALTIES, Rule, Unit
+from rosenblatt.train.seeds import random_source
 
 if TYPE_CHECKING:
     from rosenblatt.models.perceptron import ThresholdUnits
@@ -270,7 +271,7 @@ class Perceptron(ClassifierMixin, Estimator):
     def _train_units(self, X: Any, y: np.ndarray, weight: np.ndarray, epochs: int) -> list[Run]:
         """Train one unit for two classes, else one a class; draws from the random state in scikit-learn's order."""
         factors = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-        random = self._random()
+        random = random_source(self.random_state)
         if len(self.classes_) == 2:
             random.randint(1, MAX_SEED)  # scikit-learn draws a seed for the data set that it never uses
             sign = signs(y, self.classes_[1], X.dtype)
@@ -285,10 +286,6 @@ class Perceptron(ClassifierMixin, Estimator):
         return train_units(
             units, tasks, X, weight, self._rule(epochs), held_out=held_out, n_jobs=self.n_jobs, verbose=self.verbose
         )
-
-    def _random(self) -> np.random.RandomState:
-        # None draws a fresh seed instead of numpy's global state, which stays as it is
-        return np.random.RandomState() if self.random_state is None else check_random_state(self.random_state)
 
     def _rule(self, epochs: int) -> Rule:
         return Rule(

@@ -35,12 +35,10 @@ class Summary:
     Attributes:
         title: What is summarised.
         rows: The layers.
-        notes: Lines below the table.
     """
 
     title: str
     rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
 
     @property
     def trainable(self) -> int:
@@ -58,19 +56,18 @@ class Summary:
             lines.append(f"{left}  {row[3].rjust(widths[3])}")
         fixed = sum(row.fixed for row in self.rows)
         lines.append(f"{self.trainable:,} trainable parameters" + (f", {fixed:,} fixed numbers" if fixed else ""))
-        return "\n".join([*lines, *self.notes])
+        return "\n".join(lines)
 
     __repr__ = __str__
 
 
-def summarize(module: nn.Module, example: Any, *, title: str, notes: tuple[str, ...] = ()) -> Summary:
+def summarize(module: nn.Module, example: Any, *, title: str) -> Summary:
     """Run one example through a network and list its leaf layers.
 
     Args:
         module: The network; its mode is kept.
         example: A batch of one.
         title: First line of the summary.
-        notes: Lines below the table.
     """
     rows: list[Row] = []
     seen: set[int] = set()
@@ -103,4 +100,4 @@ def summarize(module: nn.Module, example: Any, *, title: str, notes: tuple[str, 
         module.train(training)
         for hook in hooks:
             hook.remove()
-    return Summary(title, tuple(rows), notes)
+    return Summary(title, tuple(rows))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rosenblatt._types import Float, Int
+from rosenblatt.losses.reduction import reduce
 
 RUBBISH = 0.1
 """The constant j of eq. 9: the penalty of the "none of these" class; the paper leaves its value open."""
@@ -36,6 +37,4 @@ def map_criterion(
     """
     rubbish = logits.new_full((len(logits), 1), -j)
     each = torch.logsumexp(torch.cat([logits, rubbish], 1), 1) - logits.gather(1, y[:, None])[:, 0]
-    if weight is None:
-        return each.mean()
-    return (each * weight).sum() / weight.sum().clamp_min(torch.finfo(each.dtype).tiny)
+    return reduce(each, weight, "mean")

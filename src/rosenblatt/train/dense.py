@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -232,10 +231,3 @@ class FlatOptimizer:
         if self.second is not None:
             self.second.copy_(torch.from_numpy(state["second"]))
         return True
-
-
-def rows(X: Any, order: np.ndarray | slice, device: torch.device) -> Tensor:
-    """Rows of a dense or sparse table as a dense tensor on a device."""
-    part = X[order]
-    dense = part.toarray() if sp.issparse(part) else np.ascontiguousarray(part)
-    return torch.from_numpy(dense).to(device)

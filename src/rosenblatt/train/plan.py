@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rosenblatt._validate import BOOL, NONE, Choice, Number, Rule, parameter
@@ -115,5 +115,3 @@ STANDARD = Plan(
     min_delta=0.0,
 )
 """What holds where neither the user nor the system says anything; None remains for clip and ema (off)."""
-
-FIELDS = tuple(field.name for field in fields(Plan))

@@ -229,19 +229,12 @@ class _Run:
             if layer is not None:
                 break
         self.undo(good)
-        place = f"epoch {epoch}" + (f", batch {batch}" if layer is not None else "")
-        named = f"; the first non-finite numbers are in layer {layer!r}" if layer is not None else ""
-        kept = (
-            "the weights from before training"
-            if epoch == 1
-            else f"the weights of epoch {epoch - 1}, the last good one,"
-        )
-        return DivergedError(
-            f"Training diverged in {place}{named}. Kept {kept} instead. Try a learning rate 10 times smaller "
-            f"(now {self.learning_rate:g}), Plan(gradient_clip=1.0), or Plan(precision='fp32'); check the scale of the inputs.",
-            epoch=epoch,
+        return DivergedError.at(
+            epoch,
             batch=batch if layer is not None else None,
             layer=layer,
+            advice=f"Try a learning rate 10 times smaller (now {self.learning_rate:g}), Plan(gradient_clip=1.0), or "
+            "Plan(precision='fp32'); check the scale of the inputs.",
         )
 
 
