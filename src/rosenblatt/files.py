@@ -23,6 +23,7 @@ import torch
 import rosenblatt
 from rosenblatt import _validate
 from rosenblatt._types import PathLike
+from rosenblatt.data.recipe import Recipe
 from rosenblatt.errors import (
     DamagedFileError,
     ForeignFileError,
@@ -81,6 +82,7 @@ def save(estimator: Estimator, path: PathLike, *, overwrite: bool = True) -> Pat
             f"save: {name} is not an estimator of rosenblatt; expected one of {', '.join(ESTIMATORS)}."
         )
     estimator._check_fitted("save")
+    estimator._check_preprocessing()
     tensors: dict[str, np.ndarray] = {}
     parameters = estimator.get_params(deep=False)
     if isinstance(parameters.get("random_state"), np.random.RandomState):
@@ -142,6 +144,8 @@ def _encode(name: str, value: Any, tensors: dict[str, np.ndarray]) -> Any:
         return _encode_array(name, value, tensors)
     if isinstance(value, Plan):
         return {"$plan": {key: _encode(f"{name}.{key}", item, tensors) for key, item in value.said().items()}}
+    if isinstance(value, Recipe):
+        return {"$recipe": value.to_json()}
     if isinstance(value, torch.device):
         return str(value)
     raise ModelFileError(
@@ -283,6 +287,7 @@ def _restore(
     if extra := sorted(set(tensors) - used):
         raise DamagedFileError(f"{path} holds the tensor {extra[0]!r}, which its description does not mention.")
     estimator._check_restored()
+    estimator._check_preprocessing()
     return estimator
 
 
@@ -364,5 +369,6 @@ _DECODERS: dict[str, Callable[..., Any]] = {
     "$dict": _decode_pairs,
     "$float": _decode_float,
     "$tuple": lambda path, value, *rest: tuple(_decode(path, item, *rest) for item in value["$tuple"]),
+    "$recipe": lambda path, value, *rest: Recipe.from_json(value["$recipe"]),
     "$plan": lambda path, value, *rest: Plan(**{k: _decode(path, v, *rest) for k, v in value["$plan"].items()}),
 }

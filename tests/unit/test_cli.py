@@ -1,56 +1,284 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
 
 import rosenblatt as rb
+from rosenblatt.cli import main
+from rosenblatt.cli.signatures import Parameter, parse_plan, parse_value
+from rosenblatt.errors import ParameterError
+
+QUICK = ("--max-iter", 300, "--tol", 10, "--random-state", 0, "--hidden-layer-sizes", 8, "--learning-rate-init", 0.1)
+"""An MLP that stops after a dozen epochs and calls that converged."""
 
 
-def run(*arguments):
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["rosenblatt", *map(str, arguments)])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        said = capsys.readouterr()
+        return SimpleNamespace(code=code, out=said.out, err=said.err)
+
+    return call
+
+
+def fresh(*arguments, **options):
+    """Run it in a process of its own."""
     command = [sys.executable, "-c", "from rosenblatt.cli import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Two classes that a line through age and a category decides, with gaps."""
+    source = np.random.default_rng(0)
+    age, cook = source.uniform(20, 60, 240), source.integers(0, 2, 240)
+    rows = [
+        f"{'' if i % 17 == 0 else f'{a:.2f}'},{'cook' if c else 'smith'},{'yes' if a + 20 * c > 50 else 'no'}"
+        for i, (a, c) in enumerate(zip(age, cook, strict=True))
+    ]
+    path = tmp_path / "people.csv"
+    path.write_text("age,job,rich\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture
+def model(run, table, tmp_path):
+    done = run("train", "mlp", table, "--target", "rich", "--out", tmp_path / "m.safetensors", *QUICK)
+    assert done.code == 0, done.err
+    return tmp_path / "m.safetensors"
+
+
+# -------------------------------------------------------------------------------------------------- first contact
 
 
 def test_help_and_version_import_nothing_heavy():
-    done = run("--help")
+    done = fresh("--help")
     assert done.returncode == 0
-    assert "systems" in done.stdout
-    assert run("--version").stdout.strip() == rb.__version__
-    code = (
-        "import sys; sys.argv = ['rosenblatt', '--help']\nfrom rosenblatt.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n    pass\n"
-        "sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'numpy')))"
+    assert all(
+        word in done.stdout for word in ("systems", "demo", "history", "train", "predict", "evaluate", "inspect")
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+    assert fresh("--version").stdout.strip() == rb.__version__
+    for words in (["--help"], ["train", "mlp", "--help"]):
+        code = (
+            f"import sys; sys.argv = ['rosenblatt', *{words}]\nfrom rosenblatt.cli import main\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass\n"
+            "sys.exit(any(m in sys.modules for m in ('torch', 'sklearn', 'numpy')))"
+        )
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
-def test_systems():
-    assert "LeNet-5 as published" in run("systems").stdout
-    names = {row["name"] for row in json.loads(run("systems", "--json").stdout)}
-    assert names == {
-        "perceptron",
-        "mlp",
-        "shallow",
-        "lenet5",
-        "quick",
-    }
+def test_systems(run):
+    assert "LeNet-5 as published" in run("systems").out
+    names = {row["name"] for row in json.loads(run("systems", "--json").out)}
+    assert names == {"perceptron", "mlp", "shallow", "lenet5", "quick"}
 
 
-def test_describe(tmp_path):
-    model = rb.MLPClassifier((2,), solver="lbfgs", tol=1.0, random_state=0).fit(np.eye(4), [0, 1, 0, 1])
-    path = model.save(tmp_path / "m.safetensors")
-    assert run("describe", path).stdout.startswith("MLPClassifier(")
-    assert json.loads(run("describe", path, "--json").stdout)["estimator"] == "MLPClassifier"
+def test_the_help_of_a_system_shows_the_whole_names_of_its_options(run):
+    said = run("train", "mlp", "--help").out
+    assert "--hidden-layer-sizes" in said
+    assert "--nesterovs-momentum" in said
 
 
-def test_bad_files_are_exit_code_two_with_one_line(tmp_path):
-    started = time.monotonic()
-    done = run("describe", tmp_path / "nothing.safetensors")
+# ------------------------------------------------------------------------------------------- train, use, inspect
+
+
+def test_train_predict_evaluate_inspect(run, model, table, tmp_path):
+    result = json.loads(run("evaluate", model, table, "--json").out)
+    assert result["n"] == 240
+    assert result["accuracy"] > 0.8
+    lines = run("predict", model, table).out.splitlines()
+    assert lines[0] == "prediction"
+    assert len(lines) == 241
+    assert set(lines[1:]) == {"yes", "no"}
+    said = run("inspect", model).out
+    assert "predicts rich (classification) from" in said
+    assert "job: category" in said
+    assert "layers.0" in said
+    whole = json.loads(run("inspect", model, "--json").out)
+    assert whole["preprocessing"]["target"] == "rich"
+    assert whole["parameters"]["hidden_layer_sizes"] == "(8,)"
+
+
+def test_predict_reads_another_format_and_writes_a_file(run, model, table, tmp_path):
+    from rosenblatt.data.tables import read_table
+
+    frame = read_table(table).drop_columns(["rich"])  # the target need not be there
+    pa.parquet.write_table(frame, tmp_path / "new.parquet")
+    out = tmp_path / "p.csv"
+    done = run("predict", model, tmp_path / "new.parquet", "--out", out, "--proba")
+    assert done.out.strip() == f"{out}: 240 predictions"
+    header, first = out.read_text().splitlines()[:2]
+    assert header == "prediction,p(no),p(yes)"
+    assert sum(map(float, first.split(",")[1:])) == pytest.approx(1.0, abs=1e-6)
+    again = run("predict", model, tmp_path / "new.parquet", "--out", out)
+    assert (again.code, again.out) == (2, "")
+    assert "exists already; nothing was done" in again.err
+
+
+def test_the_file_that_was_trained_here_predicts_the_same_in_a_fresh_process(run, model, table):
+    assert fresh("predict", model, table, "--proba").stdout == run("predict", model, table, "--proba").out
+
+
+def test_regression_speaks_in_the_units_of_the_data(run, tmp_path):
+    x = np.random.default_rng(0).normal(size=300)
+    path = tmp_path / "t.csv"
+    path.write_text("x,price\n" + "".join(f"{v:.5f},{50_000 + 9_000 * v:.2f}\n" for v in x))
+    done = run(
+        "train", "mlp", path, "--target", "price", "--out", tmp_path / "r", "--solver", "lbfgs", "--json",
+        "--tol", 1e-3, "--random-state", 0,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert result["estimator"] == "MLPRegressor"
+    assert result["held_out"]["rmse"] < 1_000
+    values = [float(line) for line in run("predict", tmp_path / "r", path).out.splitlines()[1:]]
+    assert 40_000 < np.mean(values) < 60_000
+
+
+def test_the_perceptron_and_a_test_file(run, table, tmp_path):
+    done = run("train", "perceptron", table, "--target", "rich", "--out", tmp_path / "p", "--test", table, "--json")
+    assert json.loads(done.out)["held_out"]["n"] == 240
+    refused = run("predict", tmp_path / "p", table, "--proba")
+    assert refused.code == 2
+    assert "Perceptron gives no probabilities" in refused.err
+
+
+def test_unseen_categories_are_said(run, model, table, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("age,job\n33,pilot\n41,cook\n")
+    done = run("predict", model, other)
+    assert done.code == 0
+    assert "1 values of column 'job' are unseen categories" in done.err
+
+
+# -------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--target", "rih"], "there is no column 'rih'; expected one of 'age', 'job', 'rich'. Did you mean 'rich'?"),
+        ([], "--target is missing"),
+        (["--target", "rich", "--solver", "adm"], "solver='adm'"),
+        (["--target", "rich", "--hidden-layer-sizes", "a,b"], "expected integers with commas"),
+        (["--target", "rich", "--holdout", "1.5"], "--holdout 1.5; expected a share"),
+        (["--target", "rich", "--plan", "scheduel=cosine"], "Did you mean 'schedule'?"),
+        (["--target", "rich", "--task", "regression"], "column 'rich' holds the text"),
+        (["--target", "rich", "--categorical", "ag"], "Did you mean 'age'?"),
+    ],
+)
+def test_wrong_use_is_code_two_with_one_line(run, table, tmp_path, arguments, words):
+    done = run("train", "mlp", table, "--out", tmp_path / "m", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_outputs_are_checked_before_the_work(run, table, tmp_path):
+    (tmp_path / "m").write_text("mine")
+    done = run("train", "mlp", table, "--target", "rich", "--out", tmp_path / "m")
+    assert done.code == 2
+    assert "exists already; nothing was done. Choose another path, or add --force." in done.err
+    assert (tmp_path / "m").read_text() == "mine"
+    assert "there is no folder" in run("train", "mlp", table, "--target", "rich", "--out", tmp_path / "no" / "m").err
+    assert "is a folder" in run("train", "mlp", table, "--target", "rich", "--out", tmp_path).err
+    done = run("train", "mlp", table, "--target", "rich", "--out", tmp_path / "m", "--force", *QUICK)
+    assert done.code == 0, done.err
+
+
+def test_renamed_columns_are_refused_by_name(run, model, table, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(table.read_text().replace("age,job", "Age,job", 1))
+    done = run("evaluate", model, other)
+    assert (done.code, done.out) == (2, "")
+    assert "no column 'age'; expected the columns of the training data. Did you mean 'Age'?" in done.err
+
+
+def test_labels_that_were_unseen_at_fit_are_refused(run, model, table, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(table.read_text().replace("yes", "maybe", 1))
+    assert "unseen at fit" in run("evaluate", model, other).err
+
+
+def test_one_class_and_one_row(run, tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n1,a\n2,a\n3,a\n4,a\n")
+    assert "expected at least 2 classes" in run("train", "mlp", path, "--target", "y", "--out", tmp_path / "m").err
+    path.write_text("x,y\n1,a\n")
+    assert run("train", "mlp", path, "--target", "y", "--out", tmp_path / "m").code == 2
+
+
+def test_bad_model_files_are_exit_code_two_with_one_line(run, tmp_path):
+    done = fresh("inspect", tmp_path / "nothing.safetensors")
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no such model file" in done.stderr
     assert "Traceback" not in done.stderr
     (tmp_path / "m").write_bytes(b"PK\x03\x04" + b"x" * 60)
-    assert "ForeignFileError" in run("describe", tmp_path / "m").stderr
-    assert time.monotonic() - started < 60
+    assert "ForeignFileError" in run("inspect", tmp_path / "m").err
+
+
+def test_a_model_without_rules_for_tables_says_so(run, table, tmp_path):
+    model = rb.MLPClassifier((2,), solver="lbfgs", tol=1.0, random_state=0).fit(np.eye(4), [0, 1, 0, 1])
+    path = model.save(tmp_path / "m.safetensors")
+    assert "without rules for tables" in run("predict", path, table).err
+
+
+def test_divergence_is_a_failure_not_wrong_use(run, table, tmp_path):
+    done = run(
+        "train", "mlp", table, "--target", "rich", "--out", tmp_path / "m", "--solver", "sgd",
+        "--learning-rate-init", 1e30, "--random-state", 0,
+    )  # fmt: skip
+    assert done.code == 1
+    assert "DivergedError: Training diverged in epoch" in done.err
+    assert not (tmp_path / "m").exists()
+
+
+def test_ctrl_c_keeps_what_was_learned_and_says_so(table, tmp_path):
+    command = ["train", "mlp", table, "--target", "rich", "--out", tmp_path / "m", "--max-iter", 10**6, "--tol", 0]
+    command += ["--n-iter-no-change", 10**6]
+    code = "from rosenblatt.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, command), "--verbose"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    process.stdout.readline()  # the first epoch is done
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert "TrainingInterrupted: MLPClassifier: interrupted after" in err
+    assert "trained on" in out
+    assert rb.load(tmp_path / "m").n_iter_ > 0
+
+
+# --------------------------------------------------------------------------------------------------- parsing
+
+
+def test_values_are_parsed():
+    widths = Parameter("hidden_layer_sizes", (100,), "", "")
+    assert parse_value(widths, "50,20") == (50, 20)
+    plain = Parameter("batch_size", "auto", "", "")
+    assert [parse_value(plain, t) for t in ("auto", "32", "1e-3", "none")] == ["auto", 32, 1e-3, None]
+    assert parse_plan([]) is None
+    assert parse_plan(["schedule=cosine", "ema=0.9"]) == rb.Plan(schedule="cosine", ema=0.9)
+    with pytest.raises(ParameterError, match="expected NAME=VALUE"):
+        parse_plan(["schedule"])

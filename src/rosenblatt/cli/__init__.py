@@ -6,11 +6,16 @@ Exit codes: 0 done, 2 wrong use or bad data, 1 failure. Results go to stdout, me
 from __future__ import annotations
 
 import json
+import os
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
+
+from rosenblatt.cli import train as _train
+from rosenblatt.cli.train import check_output, say, words
 
 SYSTEMS = (
     ("perceptron", "Perceptron", 1958, "threshold units, Rosenblatt's rule"),
@@ -21,8 +26,23 @@ SYSTEMS = (
 )
 
 app = typer.Typer(
-    help="The deep-learning canon: classic networks on your own data.", no_args_is_help=True, add_completion=False
+    help="The deep-learning canon: classic networks on your own data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut the names of long options at 80 columns
 )
+app.add_typer(_train.app, name="train")
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs.")]
+Model = Annotated[Path, typer.Argument(help="A model file.", show_default=False)]
+Data = Annotated[str, typer.Argument(help="A CSV or Parquet file, a folder of pictures, or a data set's name.")]
+Names = Annotated[
+    Optional[str],  # noqa: UP045 - typer of older versions reads this form only
+    typer.Option(help="Column names with commas, for a file without a line of names."),
+]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave unreadable pictures out.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -35,7 +55,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 
 @app.command()
-def systems(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+def systems(as_json: Json = False) -> None:
     """List the systems that can be trained."""
     if as_json:
         typer.echo(json.dumps([dict(zip(("name", "estimator", "year", "what"), row, strict=True)) for row in SYSTEMS]))
@@ -45,34 +65,106 @@ def systems(as_json: Annotated[bool, typer.Option("--json", help="Machine-readab
 
 
 @app.command()
-def describe(
-    model: Annotated[Path, typer.Argument(help="A model file.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The whole description.")] = False,
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The report to write.")] = Path("rosenblatt-demo.html"),
+    data: Annotated[str, typer.Option(help="Name of a data set; MNIST where ROSENBLATT_DATA has it.")] = "auto",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 3,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
-    """Say what a model file holds, without restoring anything from it."""
-    from rosenblatt.files import describe as read
+    """Tell the story of the field on real digits, from the perceptron to the convnet, and write a report."""
+    check_output(out, force=force)
+    from rosenblatt.cli import story
 
-    found = read(model)
-    if as_json:
-        typer.echo(json.dumps(found))
-        return
-    said = ", ".join(f"{key}={_short(value)}" for key, value in found["parameters"].items())
-    typer.echo(f"{found['estimator']}({said})")
-    typer.echo("format " + str(found["format"]) + ", " + ", ".join(f"{k} {v}" for k, v in found["versions"].items()))
+    story.demo(out, data, seeds=seeds, force=force, as_json=as_json)
 
 
-def _short(value: Any) -> str:
-    return repr(value) if len(repr(value)) < 60 else repr(value)[:57] + "..."
+@app.command()
+def history(
+    data: Data,
+    target: Annotated[Optional[str], typer.Option(help="The column to predict, for a table.")] = None,  # noqa: UP045
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", "-o", help="A picture (.png, .svg, .pdf) or report (.html)."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each network.")] = 3,
+    names: Names = None,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Train the networks of each era on the same data and compare error, size and time by year."""
+    if out is not None:
+        check_output(out, force=force)
+    from rosenblatt.cli import story
+
+    story.history(
+        data, target=target, out=out, seeds=seeds, names=words(names), skip_bad=skip_bad, force=force, as_json=as_json
+    )
+
+
+@app.command()
+def predict(
+    model: Model,
+    data: Data,
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="A CSV file instead of stdout.")] = None,  # noqa: UP045
+    proba: Annotated[bool, typer.Option("--proba", help="Add a column of probability for each class.")] = False,
+    names: Names = None,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Predict each row of a table, or each picture of a folder."""
+    if out is not None:
+        check_output(out, force=force)
+    from rosenblatt.cli import use
+
+    use.predict(model, data, out=out, proba=proba, names=words(names), skip_bad=skip_bad, force=force, as_json=as_json)
+
+
+@app.command()
+def evaluate(model: Model, data: Data, names: Names = None, skip_bad: SkipBad = False, as_json: Json = False) -> None:
+    """Score a model on another file with known answers."""
+    from rosenblatt.cli import use
+
+    use.evaluate(model, data, names=words(names), skip_bad=skip_bad, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    model: Model,
+    data: Annotated[Optional[str], typer.Argument(help="Data to show the network at work on.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="A folder for the pictures.")] = None,  # noqa: UP045
+    names: Names = None,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a model file holds (layers, parameters, preprocessing, training record), and draw it."""
+    from rosenblatt.cli import use
+
+    use.inspect(model, data, out=out, names=words(names), skip_bad=skip_bad, force=force, as_json=as_json)
+
+
+def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:
+    say(f"{category.__name__}: {message}")
 
 
 def main() -> None:
-    """Run the command line; our own errors become one line on stderr and exit code 2."""
+    """Run the command line; our own errors become one line on stderr and exit code 2, failures exit code 1."""
+    warnings.showwarning = _show_warning
     try:
         app()
+    except KeyboardInterrupt:
+        say("Interrupted; nothing was written.")
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
-        from rosenblatt.errors import RosenblattError
+        from rosenblatt.errors import DivergedError, FetchError, MissingExtraError, RosenblattError
 
-        if isinstance(error, (RosenblattError, FileNotFoundError)):
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - the command line's own message
-            sys.exit(2)
-        raise
+        if not isinstance(error, (RosenblattError, FileNotFoundError)):
+            raise
+        say(f"{type(error).__name__}: {error}")
+        sys.exit(1 if isinstance(error, (DivergedError, FetchError, MissingExtraError)) else 2)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rosenblatt import _validate
 from rosenblatt._types import PathLike
-from rosenblatt.errors import NotFittedError
+from rosenblatt.errors import DataError, NotFittedError
 from rosenblatt.estimators.summary import Summary, summarize
 
 
@@ -28,6 +28,8 @@ class Estimator(BaseEstimator):
         precision_: "fp64", "fp32" or "bf16": the arithmetic of the matrix products in training.
         history_: One row (a dict) an epoch.
         module_: The trained network, a plain ``nn.Module``.
+        preprocessing_: Rules that turned a table into the training matrix (`rosenblatt.data.recipe.Recipe`); set by
+            ``rosenblatt train``, or by hand before ``save``.
     """
 
     _rules: ClassVar[Mapping[str, Any]] = {}
@@ -102,6 +104,20 @@ class Estimator(BaseEstimator):
     def _place(self, module: Any, device: Any) -> Any:
         """Put a network where and how this estimator runs it; the same after fit and after load."""
         return module.to(device).eval()
+
+    def _check_preprocessing(self) -> None:
+        """Refuse rules that make another number of features than the network takes.
+
+        Raises:
+            DataError: They belong to another fit.
+        """
+        recipe = getattr(self, "preprocessing_", None)
+        wanted = getattr(self, "n_features_in_", None)
+        if recipe is not None and (wanted is None or len(recipe.feature_names) != wanted):
+            raise DataError(
+                f"{type(self).__name__}: preprocessing_ makes {len(recipe.feature_names)} features, the network takes "
+                f"{wanted}; expected as many. Delete preprocessing_, or fit again on what it makes."
+            )
 
     def _check_restored(self) -> None:
         """Refuse restored attributes that contradict each other.

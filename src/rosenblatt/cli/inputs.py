@@ -1,0 +1,162 @@
+"""What the commands read: tables, folders of pictures, data sets by name; and how rows are held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from rosenblatt.data.recipe import Recipe, learn_recipe
+from rosenblatt.data.tables import is_table_path, read_table, take_column
+from rosenblatt.errors import DataError, ParameterError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data of a training run.
+
+    Args:
+        X, y: Training inputs and targets (a regression's are standardised).
+        held_X, held_y: Held out, never trained on; None where nothing is. ``held_y`` is in the units of the data.
+        recipe: Rules of a table; None for pictures.
+        said: What the user should know, a line each.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    held_X: np.ndarray | None = None
+    held_y: np.ndarray | None = None
+    recipe: Recipe | None = None
+    said: list[str] = field(default_factory=list)
+
+
+def hold_out(y: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers to train on and to hold out, stratified where y has classes with enough samples.
+
+    Raises:
+        ParameterError: The share is not in [0, 1).
+        DataError: Too few rows to hold any out.
+    """
+    if not 0 <= share < 1:
+        raise ParameterError(f"--holdout {share}; expected a share >= 0 and < 1.")
+    rows = np.arange(len(y))
+    if share == 0:
+        return rows, rows[:0]
+    count = max(1, round(share * len(y)))
+    if len(y) - count < 2:
+        raise DataError(f"{len(y)} rows are too few to hold {share:g} of them out. Use --holdout 0.")
+    classes, codes = np.unique(y, return_inverse=True)
+    stratify = codes if y.dtype.kind != "f" and _can_stratify(codes, len(classes), count) else None
+    train, held = train_test_split(rows, test_size=count, random_state=seed, stratify=stratify)
+    return np.sort(train), np.sort(held)
+
+
+def _can_stratify(codes: np.ndarray, classes: int, held: int) -> bool:
+    return bool(np.bincount(codes).min() >= 2) and held >= classes and len(codes) - held >= classes
+
+
+def prepare_table(
+    path: Path,
+    *,
+    target: str | None,
+    task: str,
+    names: list[str] | None,
+    categorical: list[str],
+    holdout: float,
+    test: Path | None,
+    seed: int,
+) -> Prepared:
+    """Read a table, hold rows out, learn the recipe from the rest.
+
+    Raises:
+        ParameterError, DataError, ColumnError: See the readers.
+    """
+    if target is None:
+        raise ParameterError("--target is missing; expected the name of the column to predict.")
+    who = f"train {path}"
+    table, column = take_column(read_table(path, names=names, who=who), target, who=who)
+    recipe = learn_recipe(table, column, target_name=target, task=task, categorical=categorical, who=who)
+    y = recipe.targets(column, who=who)
+    train, held = hold_out(y, 0.0 if test else holdout, seed)
+    rows = table.take(train)
+    recipe = learn_recipe(
+        rows, column.take(train), target_name=target, task=recipe.task, categorical=categorical, who=who
+    )
+    said = [f"left out column {name!r}: {reason}" for name, reason in recipe.left_out.items()]
+    if test:
+        held_X, held_y = apply_table(recipe, test, names=names, said=said)
+    else:
+        held_X, held_y = _transform(recipe, table.take(held), said) if len(held) else None, y[held]
+    return Prepared(
+        recipe.transform(rows, who=who), recipe.standardise(y[train]), held_X, held_y, recipe=recipe, said=said
+    )
+
+
+def apply_table(
+    recipe: Recipe, path: Path, *, names: list[str] | None = None, said: list[str], target: bool = True
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The matrix and, where asked, the targets of another table, by the rules of the training data.
+
+    Raises:
+        ColumnError: A column of the training data, or the target, is missing.
+    """
+    table, y = read_table(path, names=names, who=str(path)), None
+    if target:
+        table, column = take_column(table, recipe.target, who=str(path))
+        y = recipe.targets(column, who=str(path))
+    return _transform(recipe, table, said, str(path)), y
+
+
+def _transform(recipe: Recipe, table: Any, said: list[str], who: str = "held-out rows") -> np.ndarray:
+    X, unseen = recipe.transform_and_count(table, who=who)
+    said += [f"{who}: {count} values of column {name!r} are unseen categories" for name, count in unseen.items()]
+    return X
+
+
+def prepare_pictures(path: Path, *, size: int | None, skip_bad: bool, holdout: float, seed: int) -> Prepared:
+    """Read a folder with one sub-folder a class and hold pictures out.
+
+    Raises:
+        DataError, PictureError, LabelError: See `rosenblatt.data.folders.read_folder`.
+    """
+    from rosenblatt.data.folders import read_folder
+
+    folder = read_folder(path, size=size, skip_bad=skip_bad, who=f"train {path}")
+    train, held = hold_out(folder.labels, holdout, seed)
+    said = [f"skipped {name}: {reason}" for name, reason in folder.skipped]
+    return _split(folder.pictures, folder.labels, train, held, said)
+
+
+def _split(X: np.ndarray, y: np.ndarray, train: np.ndarray, held: np.ndarray, said: list[str]) -> Prepared:
+    if not len(held):
+        return Prepared(X, y, said=said)
+    return Prepared(X[train], y[train], X[held], y[held], said=said)
+
+
+def prepare_named(name: str, *, pictures: bool, holdout: float, seed: int) -> Prepared:
+    """A data set by name; its own test part is what is held out, where it has one.
+
+    Raises:
+        ParameterError: Unknown name.
+        DataError: Pictures where a table is wanted, or the reverse.
+        FetchError: It is not here and cannot be fetched.
+    """
+    from rosenblatt.data.fetch import fetch
+
+    data = fetch(name)
+    X = np.asarray(data.X)
+    if pictures != (X.ndim > 2):
+        got, fit = ("pictures", "cnn") if X.ndim > 2 else ("a table", "mlp or perceptron")
+        raise DataError(f"{name} holds {got}. Use `rosenblatt train {fit} {name}`.")
+    if data.X_test is not None:
+        return Prepared(X, np.asarray(data.y), np.asarray(data.X_test), np.asarray(data.y_test))
+    train, held = hold_out(np.asarray(data.y), holdout, seed)
+    return _split(X, np.asarray(data.y), train, held, [])
+
+
+def is_name(data: str) -> bool:
+    """Whether DATA means a data set of the catalogue: no such path exists, and it does not look like a path."""
+    return not Path(data).exists() and not is_table_path(Path(data)) and "/" not in data and "\\" not in data

@@ -1,0 +1,177 @@
+"""``predict``, ``evaluate`` and ``inspect``: a model file at work on new data."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rosenblatt
+from rosenblatt import _validate
+from rosenblatt.cli import inputs
+from rosenblatt.cli.train import check_output, say, score, show
+from rosenblatt.data.tables import is_table_path
+from rosenblatt.errors import DataError, ParameterError
+from rosenblatt.files import describe
+
+
+def _inputs(
+    estimator: Any, data: str, *, names: list[str] | None, skip_bad: bool, target: bool
+) -> tuple[np.ndarray, Any, list[str] | None]:
+    """Inputs, answers (None where not asked for) and, of pictures, their paths."""
+    if inputs.is_name(data):
+        return (*_named(data), None)
+    path, said = Path(data), []
+    recipe = getattr(estimator, "preprocessing_", None)
+    if hasattr(estimator, "picture_shape_"):
+        X, y, paths = _pictures(estimator, path, skip_bad, target, said)
+    elif recipe is not None:
+        (X, y), paths = inputs.apply_table(recipe, path, names=names, said=said, target=target), None
+    else:
+        raise DataError(
+            f"{data}: this model was trained on a matrix, without rules for tables; expected one that "
+            "`rosenblatt train` wrote. Load it in Python with rosenblatt.load()."
+        )
+    for line in said:
+        say(line)
+    return X, y, paths
+
+
+def _named(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The test part of a data set where it has one, else all of it."""
+    from rosenblatt.data.fetch import fetch
+
+    data = fetch(name)
+    if data.X_test is not None:
+        return np.asarray(data.X_test), np.asarray(data.y_test)
+    return np.asarray(data.X), np.asarray(data.y)
+
+
+def _pictures(estimator: Any, path: Path, skip_bad: bool, target: bool, said: list[str]) -> Any:
+    from rosenblatt.data.folders import read_folder, read_pictures
+
+    if is_table_path(path):
+        raise DataError(f"{path} is a table; this model takes pictures. Pass a folder of pictures.")
+    height, width, channels = estimator.picture_shape_
+    options = {"size": (height, width), "channels": channels, "skip_bad": skip_bad}
+    if target:
+        found = read_folder(path, one_class=True, **options)
+        y = found.labels
+    else:
+        found, y = read_pictures(path, **options), None
+    said += [f"skipped {name}: {reason}" for name, reason in found.skipped]
+    return found.pictures, y, [str(name) for name in found.paths]
+
+
+def predict(
+    model: Path,
+    data: str,
+    *,
+    out: Path | None,
+    proba: bool,
+    names: list[str] | None,
+    skip_bad: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Print or write one prediction a row."""
+    estimator = rosenblatt.load(model)
+    if proba and not hasattr(estimator, "predict_proba"):
+        raise ParameterError(f"--proba: {type(estimator).__name__} gives no probabilities. Leave the option out.")
+    X, _, paths = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=False)
+    columns: dict[str, list[Any]] = {} if paths is None else {"path": paths}
+    columns["prediction"] = _predicted(estimator, X).tolist()
+    if proba:
+        shares = estimator.predict_proba(X)
+        columns |= {f"p({label})": shares[:, i].tolist() for i, label in enumerate(estimator.classes_)}
+    rows = list(zip(*columns.values(), strict=True))
+    if out is None:
+        records = [dict(zip(columns, row, strict=True)) for row in rows]
+        show(records, as_json=as_json, lines=[_csv([list(columns), *rows]).rstrip("\r\n")])
+        return
+    _validate.write_whole(out, _csv([list(columns), *rows]).encode(), overwrite=force)
+    show({"out": str(out), "rows": len(rows)}, as_json=as_json, lines=[f"{out}: {len(rows)} predictions"])
+
+
+def _predicted(estimator: Any, X: np.ndarray) -> np.ndarray:
+    recipe = getattr(estimator, "preprocessing_", None)
+    predicted = estimator.predict(X)
+    return predicted if recipe is None else recipe.restore(predicted)
+
+
+def _csv(rows: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def evaluate(model: Path, data: str, *, names: list[str] | None, skip_bad: bool, as_json: bool) -> None:
+    """Print the score on data with known answers."""
+    estimator = rosenblatt.load(model)
+    X, y, _ = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=True)
+    result = score(estimator, X, y)
+    said = ", ".join(f"{name} {value:.4f}" for name, value in result.items() if name != "n")
+    show({"model": str(model), **result}, as_json=as_json, lines=[f"{said} on {result['n']} rows"])
+
+
+def inspect(
+    model: Path,
+    data: str | None,
+    *,
+    out: Path | None,
+    names: list[str] | None,
+    skip_bad: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Print what a model file holds; write pictures of the network into a folder."""
+    estimator, described = rosenblatt.load(model), describe(model)
+    drawn = _draw(estimator, data, out, names=names, skip_bad=skip_bad, force=force) if out is not None else []
+    recipe = getattr(estimator, "preprocessing_", None)
+    result = {
+        "model": str(model),
+        "estimator": described["estimator"],
+        "parameters": {key: _short(value) for key, value in estimator.get_params(deep=False).items()},
+        "versions": described["versions"],
+        "preprocessing": None if recipe is None else recipe.to_json(),
+        "history": getattr(estimator, "history_", []),
+        "pictures": [str(path) for path in drawn],
+    }
+    show(result, as_json=as_json, lines=_lines(estimator, result, recipe))
+
+
+def _lines(estimator: Any, result: dict[str, Any], recipe: Any) -> list[str]:
+    lines = [repr(estimator), "", str(estimator.summary()), ""]
+    if recipe is not None:
+        lines += [f"predicts {recipe.target} ({recipe.task}) from"]
+        lines += [f"  {column.name}: {column.kind}" for column in recipe.columns]
+        lines += [f"  {name}: left out, {reason}" for name, reason in recipe.left_out.items()] + [""]
+    if result["history"]:
+        last = result["history"][-1]
+        said = ", ".join(f"{key} {value:.4g}" for key, value in last.items() if isinstance(value, (int, float)))
+        lines.append(f"trained: {said}")
+    lines.append("written by " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()))
+    return lines + [f"drew {path}" for path in result["pictures"]]
+
+
+def _short(value: Any) -> Any:
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
+
+
+def _draw(
+    estimator: Any, data: str | None, out: Path, *, names: list[str] | None, skip_bad: bool, force: bool
+) -> list[Path]:
+    X = None if data is None else _inputs(estimator, data, names=names, skip_bad=skip_bad, target=False)[0]
+    figures = estimator.inspect(X)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / f"{name}.png" for name in figures]
+    for path in paths:
+        check_output(path, force=force)
+    for path, figure in zip(paths, figures.values(), strict=True):
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png", dpi=120)
+        _validate.write_whole(path, picture.getvalue(), overwrite=force)
+    return paths
