@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint shapes slow clean
+.PHONY: help demo test lint shapes slow bench docs size clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,13 @@ $(VENV)/lint: $(VENV)/core
 	$(PIP) -e '.[lint]'
 	@touch $@
 
+$(VENV)/docs: $(VENV)/core
+	$(PIP) -e '.[docs]'
+	@touch $@
+
+demo: $(VENV)/core ## the story of the field on real digits, under a minute; writes rosenblatt-demo.html
+	$(BIN)/rosenblatt demo --force --out rosenblatt-demo.html
+
 test: $(VENV)/test ## the quick suite
 	$(PYTEST) -n $(JOBS) -m 'not slow' --doctest-modules src tests
 
@@ -38,6 +45,15 @@ shapes: $(VENV)/test ## the quick suite with every jaxtyping shape checked
 lint: $(VENV)/lint ## ruff: style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: $(VENV)/test ## figures against peers, minutes; each script prints its table
+	$(BIN)/python benchmarks/drop_in.py
+
+docs: $(VENV)/docs ## the pages of docs/ as a site, in site/
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+size: $(VENV)/core ## lines of code by part, and what a core installation needs
+	$(BIN)/python benchmarks/size.py
 
 clean: ## remove the environment and everything generated
 	rm -rf $(VENV) build dist site out .pytest_cache .ruff_cache .hypothesis

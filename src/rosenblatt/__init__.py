@@ -18,14 +18,16 @@ _WHERE = {
     "CNNClassifier": "rosenblatt.estimators.cnn",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
+    "history": "rosenblatt.eras",
     "load": "rosenblatt.files",
     "save": "rosenblatt.files",
 }
-_MODULES = ("data", "errors", "estimators", "files", "layers", "losses", "models", "train")
+_MODULES = ("data", "errors", "estimators", "files", "layers", "losses", "models", "report", "train")
 
 __all__ = ["__version__", *sorted(_WHERE), *_MODULES]
 
 if TYPE_CHECKING:
+    from rosenblatt.eras import history as history
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
     from rosenblatt.estimators.mlp import MLPClassifier as MLPClassifier
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor

@@ -24,8 +24,8 @@ LEVELS = [
     {"cli", "serve", "studio"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-# `save` is a method for the user's sake; the import is inside it
-UPWARD = {("estimators/base.py", "files")}
+# `save` and `inspect` are methods for the user's sake; the imports are inside them
+UPWARD = {("estimators/base.py", "files"), ("estimators/base.py", "report")}
 
 
 def parts(path):

@@ -1,5 +1,7 @@
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from PIL import Image
 
 import rosenblatt as rb
 from rosenblatt.cli import main
@@ -167,6 +170,113 @@ def test_unseen_categories_are_said(run, model, table, tmp_path):
     done = run("predict", model, other)
     assert done.code == 0
     assert "1 values of column 'job' are unseen categories" in done.err
+
+
+@pytest.fixture
+def signs(tmp_path):
+    """A folder of pictures of two classes that brightness of a half decides."""
+    source = np.random.default_rng(0)
+    for name in ("left", "right"):
+        (tmp_path / "signs" / name).mkdir(parents=True)
+        for i in range(24):
+            pixels = source.integers(0, 90, (10, 10), np.uint8)
+            pixels[:, slice(0, 5) if name == "left" else slice(5, 10)] += 120
+            Image.fromarray(pixels).save(tmp_path / "signs" / name / f"{i}.png")
+    return tmp_path / "signs"
+
+
+def width_of(path):
+    with Image.open(path) as picture:
+        return picture.size[0]
+
+
+def test_a_folder_of_pictures_from_training_to_pictures_of_the_network(run, signs, tmp_path):
+    model = tmp_path / "signs.safetensors"
+    done = run("train", "cnn", signs, "--out", model, "--epochs", 8, "--batch-size", 8, "--random-state", 0, "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["held_out"] == {"accuracy": 1.0, "n": 10}
+    assert json.loads(run("evaluate", model, signs, "--json").out)["accuracy"] == 1.0
+    rows = run("predict", model, signs / "left").out.splitlines()
+    assert rows[0] == "path,prediction"
+    assert {row.split(",")[1] for row in rows[1:]} == {"left"}
+    done = run("inspect", model, signs, "--out", tmp_path / "drawn")
+    assert done.code == 0, done.err
+    assert {p.name for p in (tmp_path / "drawn").iterdir()} == {
+        "filters.png",
+        "feature_maps.png",
+        "learning_curves.png",
+    }
+    assert width_of(tmp_path / "drawn" / "filters.png") > 100
+    assert "exists already" in run("inspect", model, signs, "--out", tmp_path / "drawn").err
+
+
+def test_bad_pictures_are_named_and_skipped_only_when_asked(run, signs, tmp_path):
+    (signs / "left" / "broken.png").write_bytes((signs / "left" / "0.png").read_bytes()[:60])
+    command = ["train", "cnn", signs, "--out", tmp_path / "m", "--epochs", 1, "--random-state", 0]
+    done = run(*command)
+    assert (done.code, done.out) == (2, "")
+    assert "broken.png" in done.err
+    assert "--skip-bad" in done.err
+    done = run(*command, "--skip-bad")
+    assert done.code == 0, done.err
+    assert "skipped left/broken.png" in done.err
+
+
+def test_a_folder_with_one_class_is_refused(run, signs, tmp_path):
+    shutil.rmtree(signs / "right")
+    done = run("train", "cnn", signs, "--out", tmp_path / "m")
+    assert done.code == 2
+    assert "LabelError" in done.err
+
+
+def test_data_sets_by_name(run, tmp_path):
+    done = run("train", "perceptron", "iris", "--out", tmp_path / "m", "--json", "--random-state", 0)
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["held_out"]["n"] == 30
+    assert run("evaluate", tmp_path / "m", "iris").code == 0
+    done = run("train", "mlp", "digits", "--out", tmp_path / "d")
+    assert done.code == 2
+    assert "digits holds pictures. Use `rosenblatt train cnn digits`." in done.err
+    done = run("train", "mlp", "irsi", "--out", tmp_path / "d")
+    assert done.code == 2
+    assert "Did you mean 'iris'?" in done.err
+
+
+# -------------------------------------------------------------------------------------------------- the story
+
+
+def test_history_of_a_table_a_folder_and_a_data_set(run, table, signs, tmp_path):
+    done = run("history", table, "--target", "rich", "--seeds", 1, "--json")
+    assert done.code == 0, done.err
+    assert [row["year"] for row in json.loads(done.out)["rows"]] == [1958, 1986, 1995]
+    done = run("history", signs, "--seeds", 1, "--out", tmp_path / "ladder.png")
+    assert done.code == 0, done.err
+    assert "Modern CNN" in done.out
+    assert width_of(tmp_path / "ladder.png") > 500
+    done = run("history", "wine", "--seeds", 2, "--out", tmp_path / "ladder.html")
+    assert done.code == 0, done.err
+    assert 'src="data:image/' in (tmp_path / "ladder.html").read_text()
+
+
+def test_history_refuses_what_it_cannot_do(run, tmp_path):
+    assert "expected .png, .svg, .pdf or .html" in run("history", "wine", "--out", tmp_path / "a.txt").err
+    assert "is a regression" in run("history", "diabetes").err
+    done = run("history", tmp_path / "nothing")
+    assert done.code == 2
+    assert "nothing" in done.err
+
+
+def test_the_demo_writes_one_page_that_asks_for_nothing_from_elsewhere(run, tmp_path, monkeypatch):
+    monkeypatch.delenv("ROSENBLATT_DATA", raising=False)
+    done = run("demo", "--seeds", 1, "--out", tmp_path / "demo.html", "--json")
+    assert done.code == 0, done.err
+    rows = {row["key"]: row for row in json.loads(done.out)["rows"]}
+    assert list(rows) == ["perceptron", "mlp", "svm", "lenet5", "quick"]
+    assert rows["lenet5"]["parameters"] == 60_000
+    assert rows["quick"]["error"] < 0.02 < rows["perceptron"]["error"]
+    page = (tmp_path / "demo.html").read_text()
+    assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
+    assert run("demo", "--out", tmp_path / "demo.html").code == 2
 
 
 # -------------------------------------------------------------------------------------------------- bad input

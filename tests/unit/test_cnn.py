@@ -4,6 +4,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
@@ -218,3 +219,26 @@ def test_mnist_after_two_epochs():
     x, y = idx("train-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28), idx("train-labels-idx1-ubyte.gz", 8)
     xt, yt = idx("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28), idx("t10k-labels-idx1-ubyte.gz", 8)
     assert rb.CNNClassifier(epochs=2, random_state=0, verbose=0).fit(x, y).score(xt, yt) > 0.985
+
+
+def test_folders_of_pictures(tmp_path):
+    for name, level in (("dark", 20), ("light", 220)):
+        (tmp_path / name).mkdir()
+        for i in range(12):
+            Image.new("L", (8, 8), level + i).save(tmp_path / name / f"{i}.png")
+    model = rb.CNNClassifier(epochs=3, batch_size=8, random_state=0, verbose=0).fit(tmp_path)
+    assert list(model.classes_) == ["dark", "light"]
+    assert model.score(tmp_path) == 1.0
+    assert set(model.predict(tmp_path / "light")) == {"light"}
+    with pytest.raises(DataError, match="y is given with a folder"):
+        model.fit(tmp_path, [0, 1])
+    with pytest.raises(DataError, match="y is None; expected labels"):
+        model.fit(np.zeros((4, 8, 8), np.uint8))
+
+
+def test_inspect_draws_what_it_can():
+    model = cnn(epochs=1).fit(X[:200], Y[:200])
+    assert set(model.inspect()) == {"filters", "learning_curves"}
+    assert set(model.inspect(X[:2])) == {"filters", "feature_maps", "learning_curves"}
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        rb.CNNClassifier().inspect()

@@ -51,19 +51,22 @@ def _named(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pictures(estimator: Any, path: Path, skip_bad: bool, target: bool, said: list[str]) -> Any:
-    from rosenblatt.data.folders import read_folder, read_pictures
+    from rosenblatt.data.folders import read_pictures
 
     if is_table_path(path):
         raise DataError(f"{path} is a table; this model takes pictures. Pass a folder of pictures.")
     height, width, channels = estimator.picture_shape_
-    options = {"size": (height, width), "channels": channels, "skip_bad": skip_bad}
-    if target:
-        found = read_folder(path, one_class=True, **options)
-        y = found.labels
-    else:
-        found, y = read_pictures(path, **options), None
+    found = read_pictures(path, size=(height, width), channels=channels, skip_bad=skip_bad)
+    y = _labels(path, found.paths) if target else None
     said += [f"skipped {name}: {reason}" for name, reason in found.skipped]
     return found.pictures, y, [str(name) for name in found.paths]
+
+
+def _labels(folder: Path, paths: list[Path]) -> np.ndarray:
+    """Names of the sub-folders; one class alone can be scored too."""
+    if loose := [path for path in paths if len(path.parts) < 2]:
+        raise DataError(f"{folder}: {loose[0]} lies in no sub-folder; expected one sub-folder a class.")
+    return np.array([path.parts[0] for path in paths])
 
 
 def predict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -12,9 +12,12 @@ from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from rosenblatt import _validate
-from rosenblatt._types import PathLike
+from rosenblatt._types import ArrayLike, PathLike
 from rosenblatt.errors import DataError, NotFittedError
 from rosenblatt.estimators.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Estimator(BaseEstimator):
@@ -81,6 +84,21 @@ class Estimator(BaseEstimator):
         """
         self._check_fitted("summary")
         return summarize(self.module_, self._example_input(), title=self._title())
+
+    def inspect(self, X: ArrayLike | None = None) -> dict[str, Figure]:
+        """Pictures of what the network has learned, by name; see `rosenblatt.report.inspect_pictures`.
+
+        Args:
+            X: Inputs to show it at work on; None draws only what needs none.
+
+        Raises:
+            NotFittedError: Before ``fit``.
+            ShapeError, NonFiniteError, DataError: X is not like the data of ``fit``.
+        """
+        from rosenblatt.report import inspect_pictures
+
+        self._check_fitted("inspect")
+        return inspect_pictures(self, X)
 
     def _title(self) -> str:
         return type(self).__name__

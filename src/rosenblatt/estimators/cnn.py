@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rosenblatt import _validate
-from rosenblatt._types import ArrayLike
+from rosenblatt._types import ArrayLike, PathLike
 from rosenblatt._validate import NONE, SEED, Choice, Number, Of
+from rosenblatt.data.folders import read_folder, read_pictures
 from rosenblatt.data.pictures import as_pictures
 from rosenblatt.data.resident import Resident
 from rosenblatt.errors import DataError, ShapeError
@@ -110,12 +112,15 @@ class CNNClassifier(ClassifierMixin, Estimator):
 
     # ------------------------------------------------------------------------------------------------- fit
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> CNNClassifier:
+    def fit(
+        self, X: ArrayLike | PathLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> CNNClassifier:
         """Train from scratch.
 
         Args:
-            X: Pictures N H W or N H W C, uint8 (0 to 255) or floats, or a list of pictures of one size.
-            y: Labels (N,), numbers or text.
+            X: Pictures N H W or N H W C, uint8 (0 to 255) or floats, or a list of pictures of one size; or the path of
+                a folder with one sub-folder of pictures a class, as `rosenblatt.data.folders.read_folder` reads it.
+            y: Labels (N,), numbers or text; None where X is a folder, whose sub-folders name them.
             sample_weight: Weights (N,), or None.
 
         Raises:
@@ -126,6 +131,7 @@ class CNNClassifier(ClassifierMixin, Estimator):
         self._check_parameters()
         who = f"{type(self).__name__}.fit"
         plan = (self.plan or Plan()).over(self._own_plan)
+        X, y = _from_folder(who, X, y)
         pictures = as_pictures(X, who=who)
         codes, weight = self._check_targets(who, y, pictures, sample_weight)
         self.picture_shape_ = tuple(int(n) for n in pictures.shape[1:])
@@ -260,7 +266,7 @@ class CNNClassifier(ClassifierMixin, Estimator):
         return torch.softmax(torch.from_numpy(self.decision_function(X)).double(), 1).numpy()
 
     def predict(self, X: ArrayLike) -> np.ndarray:
-        """Labels (N,) of the pictures.
+        """Labels (N,) of the pictures; X may be a folder or a file of pictures.
 
         Raises:
             NotFittedError: Before ``fit``.
@@ -269,8 +275,21 @@ class CNNClassifier(ClassifierMixin, Estimator):
         self._check_fitted("predict")
         return self.classes_[self.decision_function(X).argmax(1)]
 
+    def score(
+        self, X: ArrayLike | PathLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Accuracy on pictures and their labels, or on a folder with one sub-folder a class."""
+        self._check_fitted("score")
+        who = f"{type(self).__name__}.score"
+        height, width, channels = self.picture_shape_
+        X, y = _from_folder(who, X, y, size=(height, width), channels=channels)
+        return float(super().score(X, y, sample_weight))
+
     def _same_kind(self, method: str, X: ArrayLike) -> np.ndarray:
         who = f"{type(self).__name__}.{method}"
+        if isinstance(X, (str, Path)):
+            height, width, channels = self.picture_shape_
+            X = read_pictures(X, size=(height, width), channels=channels, who=who).pictures
         pictures = as_pictures(X, who=who)
         if pictures.shape[1:] != self.picture_shape_:
             raise ShapeError(
@@ -306,6 +325,18 @@ class CNNClassifier(ClassifierMixin, Estimator):
         expect_shape("input_scale_", self.input_scale_, (channels,))
         expect_shape("input_offset_", self.input_offset_, (channels,))
         expect_shape("classes_", self.classes_, (None,))
+
+
+def _from_folder(who: str, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
+    """Pictures and labels of a folder; arrays pass."""
+    if isinstance(X, (str, Path)):
+        if y is not None:
+            raise DataError(f"{who}: y is given with a folder; expected y=None, the sub-folders name the classes.")
+        folder = read_folder(X, who=who, **options)
+        return folder.pictures, folder.labels
+    if y is None:
+        raise DataError(f"{who}: y is None; expected labels (N,). Only a folder of pictures has its own.")
+    return X, y
 
 
 def _refuse_small(who: str, network: str, shape: tuple[int, ...]) -> None:
