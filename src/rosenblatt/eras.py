@@ -13,25 +13,23 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rosenblatt import _validate
 from rosenblatt._types import ArrayLike
 from rosenblatt._validate import NONE, SEED, Number, Of
-from rosenblatt.errors import DataError, ParameterError, ShapeError, TrainingInterrupted
+from rosenblatt.errors import DataError, LabelError, ParameterError, ShapeError, TrainingInterrupted
+from rosenblatt.report.results import STANDARDISED, History, Rung, cells_of, flat
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["KEYS", "History", "Rung", "history"]
 
 KEYS = ("perceptron", "mlp", "svm", "lenet5", "quick")
 """The rungs, oldest first."""
 
 _WHO = "history"
-_STANDARDISED = ("perceptron", "mlp")
 _PICTURES_ONLY = ("lenet5", "quick")
 # samples seen in one training run on small data, and the fewest and most epochs: small data needs more passes
 _SIGHT = {"mlp": (45_000, 8, 60), "lenet5": (32_000, 8, 24), "quick": (12_000, 4, 20)}
@@ -42,150 +40,6 @@ _RULES = {
     "svm_samples": (Number(2, integer=True), NONE),
     "random_state": SEED,
 }
-
-
-@dataclass(frozen=True)
-class Rung:
-    """One system of the ladder and what it reached.
-
-    Attributes:
-        key: Its short name, one of `KEYS`.
-        year: Year of the system.
-        name: Name for people.
-        trained: How it was trained, in a few words.
-        n: Training samples.
-        runs: Seeds that were run; 1 where the seed changes nothing.
-        errors: Test error of each run, shares from 0 to 1.
-        parameters: Trainable parameters. An SVM has none of a fixed number: counted are the coefficients of its support
-            vectors (K - 1 for each, with K classes) and its intercepts.
-        run_seconds: Training time of each run.
-        deterministic: The seed changes nothing, so there was one run.
-    """
-
-    key: str
-    year: int
-    name: str
-    trained: str
-    n: int
-    runs: int
-    errors: tuple[float, ...]
-    parameters: int
-    run_seconds: tuple[float, ...]
-    deterministic: bool = False
-
-    @property
-    def error(self) -> float:
-        """Mean test error over the runs."""
-        return fmean(self.errors)
-
-    @property
-    def error_std(self) -> float | None:
-        """Sample standard deviation of the test error over the seeds; None for one run."""
-        return stdev(self.errors) if self.runs > 1 else None
-
-    @property
-    def seconds(self) -> float:
-        """Mean training time."""
-        return fmean(self.run_seconds)
-
-    @property
-    def seconds_std(self) -> float | None:
-        """Sample standard deviation of the training time; None for one run."""
-        return stdev(self.run_seconds) if self.runs > 1 else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields and the four statistics, as JSON takes them."""
-        row = asdict(self) | {"errors": list(self.errors), "run_seconds": list(self.run_seconds)}
-        return row | {name: getattr(self, name) for name in ("error", "error_std", "seconds", "seconds_std")}
-
-
-@dataclass(frozen=True)
-class History:
-    """The ladder, trained: what `history` returns.
-
-    Attributes:
-        rows: The rungs, oldest first.
-        estimators: The last fitted estimator of each rung, by its key.
-        X_test, y_test: The test split, as it came (pictures N H W C, or a table N D).
-        scaler: Scaler of the tabular rungs, fitted on the training split; see `test_input`.
-        n_train: Training samples.
-        n_test: Test samples.
-        shape: Shape of one sample.
-        left_out: Names of the rungs that were not trained, each with the reason.
-        random_state: The seed that repeats all this.
-    """
-
-    rows: tuple[Rung, ...]
-    estimators: dict[str, Any]
-    X_test: np.ndarray
-    y_test: np.ndarray
-    scaler: Any
-    n_train: int
-    n_test: int
-    shape: tuple[int, ...]
-    left_out: tuple[str, ...]
-    random_state: int
-
-    @property
-    def classes(self) -> np.ndarray:
-        """Class labels, sorted."""
-        return self.estimators["perceptron"].classes_
-
-    def test_input(self, key: str) -> np.ndarray:
-        """The test samples in the form that a rung's estimator takes: standardised and flat, or as they came."""
-        return self.scaler.transform(_flat(self.X_test)) if key in _STANDARDISED else self.X_test
-
-    def table(self) -> str:
-        """The ladder as aligned plain text."""
-        cells = [["year", "system", "test error", "parameters", "training", "n"], *(_cells(row) for row in self.rows)]
-        widths = [max(len(row[i]) for row in cells) for i in range(6)]
-        lines = [_aligned(row, widths) for row in cells]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        return "\n".join([*lines, "", *self.remarks()])
-
-    def remarks(self) -> list[str]:
-        """What has to be known to read the table: the split, the seeds, what was left out."""
-        seeds = max(row.runs for row in self.rows)
-        lines = [
-            f"{self.n_train} training and {self.n_test} test samples; mean ± standard deviation over {seeds} seeds."
-        ]
-        if seeds == 1:
-            lines = [f"{self.n_train} training and {self.n_test} test samples; one seed, so no spread is known."]
-        lines += [f"{row.name}: deterministic, run once." for row in self.rows if row.deterministic and seeds > 1]
-        lines += ["Parameters of the SVM: coefficients of its support vectors, and intercepts."]
-        few = [row for row in self.rows if row.n < self.n_train]
-        lines += [f"{row.name}: trained on a sample of {row.n}, since its time grows with the square." for row in few]
-        return [*lines, *(f"Left out: {text}" for text in self.left_out)]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but estimators and data, as JSON takes it."""
-        return {
-            "rows": [row.to_dict() for row in self.rows],
-            "n_train": self.n_train,
-            "n_test": self.n_test,
-            "shape": list(self.shape),
-            "left_out": list(self.left_out),
-            "random_state": self.random_state,
-        }
-
-    def figure(self) -> Figure:
-        """Error, parameters and training time of each rung; see `rosenblatt.report.ladder`."""
-        from rosenblatt.report import ladder
-
-        return ladder(self.rows)
-
-
-def _cells(row: Rung) -> list[str]:
-    error = f"{row.error:.2%}".replace("%", " %")
-    spread = "" if row.error_std is None else f" ± {100 * row.error_std:.2f}"
-    return [str(row.year), row.name, error + spread, f"{row.parameters:,}", f"{row.seconds:.2f} s", str(row.n)]
-
-
-def _aligned(cells: list[str], widths: list[int]) -> str:
-    texts = [
-        cell.ljust(w) if i in (1, 2) else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(texts).rstrip()
 
 
 # -------------------------------------------------------------------------------------------------------- the ladder
@@ -321,10 +175,6 @@ def _seeds(random_state: Any, seeds: int) -> tuple[int, int, list[int]]:
 # -------------------------------------------------------------------------------------------------------------- data
 
 
-def _flat(X: np.ndarray) -> np.ndarray:
-    return X.reshape(len(X), -1).astype(np.float32)
-
-
 def _check_data(X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.utils.validation import column_or_1d
 
@@ -373,7 +223,14 @@ def _check_test(X_test: Any, y_test: Any, X: np.ndarray, y: np.ndarray) -> tuple
         raise ShapeError(f"{_WHO}: X_test has {len(X_test)} samples and y_test {len(y_test)} labels; expected as many.")
     if (X_test.dtype == np.uint8) != (X.dtype == np.uint8):
         raise DataError(f"{_WHO}: X is {X.dtype} and X_test {X_test.dtype}; expected one number type and scale.")
-    _validate.known_labels(_WHO, y_test, np.unique(y))
+    classes = np.unique(y).tolist()
+    known = set(classes)
+    unseen = [row for row, label in enumerate(y_test.tolist()) if label not in known]
+    if unseen:
+        raise LabelError(
+            f"{_WHO}: y_test has the label {y_test.tolist()[unseen[0]]!r} (row {unseen[0]}), which y has not; expected one of "
+            f"{classes[:10]}{' ...' if len(classes) > 10 else ''}. Drop those rows, or split anew by class."
+        )
     return X_test, y_test
 
 
@@ -418,12 +275,12 @@ def _climb(
 ) -> History:
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler().fit(_flat(X))
-    table = (scaler.transform(_flat(X)), scaler.transform(_flat(X_test)))
+    scaler = StandardScaler().fit(flat(X))
+    table = (scaler.transform(flat(X)), scaler.transform(flat(X_test)))
     keys = [key for key in KEYS if X.ndim == 4 or key not in _PICTURES_ONLY]
     rows, estimators = [], {}
     for key in keys:
-        train, test = table if key in _STANDARDISED else (X, X_test)
+        train, test = table if key in STANDARDISED else (X, X_test)
         data = (train, y) if key != "svm" else _sample(train, y, svm_samples, seeds[0])
         count = epochs.get(key) or _epochs(key, len(data[1]))
         row, estimators[key] = _rung(key, *data, test, y_test, seeds, count)
@@ -503,4 +360,4 @@ def _parameters(key: str, model: Any) -> int:
 
 def _say(row: Rung, verbose: int) -> None:
     if verbose and (int(verbose) > 1 or sys.stderr.isatty()):
-        print("  ".join(_cells(row)[:5]), file=sys.stderr)  # noqa: T201 - asked for by verbose
+        print("  ".join(cells_of(row)[:5]), file=sys.stderr)  # noqa: T201 - asked for by verbose

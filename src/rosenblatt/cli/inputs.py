@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from sklearn.model_selection import train_test_split
 
-from rosenblatt.data.recipe import Recipe, learn_recipe
+from rosenblatt.data.columns import as_numbers
+from rosenblatt.data.fetch import DataSet, fetch
+from rosenblatt.data.recipe import Recipe, infer_task, labels, learn_recipe
 from rosenblatt.data.tables import is_table_path, read_table, take_column
 from rosenblatt.errors import DataError, ParameterError
 
@@ -78,21 +81,34 @@ def prepare_table(
         raise ParameterError("--target is missing; expected the name of the column to predict.")
     who = f"train {path}"
     table, column = take_column(read_table(path, names=names, who=who), target, who=who)
-    recipe = learn_recipe(table, column, target_name=target, task=task, categorical=categorical, who=who)
-    y = recipe.targets(column, who=who)
+    held = None if test is None else take_column(read_table(test, names=names, who=str(test)), target, who=str(test))
+    return _prepare(table, column, target, task, categorical, holdout, held, seed, who)
+
+
+def _prepare(
+    table: pa.Table,
+    column: pa.ChunkedArray,
+    target: str,
+    task: str,
+    categorical: list[str],
+    holdout: float,
+    test: tuple[pa.Table, pa.ChunkedArray] | None,
+    seed: int,
+    who: str,
+) -> Prepared:
+    """The rules are learned from the training rows alone."""
+    task = infer_task(column) if task == "auto" else task
+    y = labels(column) if task == "classification" else as_numbers(column, target, who)
     train, held = hold_out(y, 0.0 if test else holdout, seed)
-    rows = table.take(train)
-    recipe = learn_recipe(
-        rows, column.take(train), target_name=target, task=recipe.task, categorical=categorical, who=who
-    )
+    rows, answers = table.take(train), column.take(train)
+    recipe = learn_recipe(rows, answers, target_name=target, task=task, categorical=categorical, who=who)
     said = [f"left out column {name!r}: {reason}" for name, reason in recipe.left_out.items()]
-    if test:
-        held_X, held_y = apply_table(recipe, test, names=names, said=said)
+    X = recipe.transform(rows, who=who)
+    if test is not None:
+        held_X, held_y = _transform(recipe, test[0], said, "test rows"), recipe.targets(test[1], who=who)
     else:
         held_X, held_y = _transform(recipe, table.take(held), said) if len(held) else None, y[held]
-    return Prepared(
-        recipe.transform(rows, who=who), recipe.standardise(y[train]), held_X, held_y, recipe=recipe, said=said
-    )
+    return Prepared(X, recipe.standardise(y[train]), held_X, held_y, recipe=recipe, said=said)
 
 
 def apply_table(
@@ -144,17 +160,42 @@ def prepare_named(name: str, *, pictures: bool, holdout: float, seed: int) -> Pr
         DataError: Pictures where a table is wanted, or the reverse.
         FetchError: It is not here and cannot be fetched.
     """
-    from rosenblatt.data.fetch import fetch
-
     data = fetch(name)
-    X = np.asarray(data.X)
-    if pictures != (X.ndim > 2):
-        got, fit = ("pictures", "cnn") if X.ndim > 2 else ("a table", "mlp or perceptron")
+    if pictures != _holds_pictures(data):
+        got, fit = ("pictures", "cnn") if not pictures else ("a table", "mlp or perceptron")
         raise DataError(f"{name} holds {got}. Use `rosenblatt train {fit} {name}`.")
-    if data.X_test is not None:
-        return Prepared(X, np.asarray(data.y), np.asarray(data.X_test), np.asarray(data.y_test))
-    train, held = hold_out(np.asarray(data.y), holdout, seed)
-    return _split(X, np.asarray(data.y), train, held, [])
+    if pictures and data.X_test is not None:
+        return Prepared(data.X, data.y, data.X_test, data.y_test)
+    if pictures:
+        return _split(data.X, data.y, *hold_out(data.y, holdout, seed), [])
+    table, column = _as_table(data, data.X), pa.chunked_array([pa.array(data.y)])
+    task = "regression" if data.target_names is None else "classification"
+    test = None if data.X_test is None else (_as_table(data, data.X_test), pa.chunked_array([pa.array(data.y_test)]))
+    return _prepare(table, column, f"{name}.target", task, [], holdout, test, seed, f"train {name}")
+
+
+def apply_named(recipe: Recipe | None, name: str, *, said: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and answers of the test part of a data set where it has one, else of all of it.
+
+    Raises:
+        DataError: Pictures for a model of tables, or the reverse.
+    """
+    data = fetch(name)
+    X, y = (data.X, data.y) if data.X_test is None else (data.X_test, data.y_test)
+    if (recipe is None) != _holds_pictures(data):
+        got, wanted = ("a table", "pictures") if recipe is None else ("pictures", "a table")
+        raise DataError(f"{name} holds {got}; this model takes {wanted}.")
+    return (X, y) if recipe is None else (_transform(recipe, _as_table(data, X), said, name), y)
+
+
+def _holds_pictures(data: DataSet) -> bool:
+    return isinstance(data.X, np.ndarray) and data.X.ndim > 2
+
+
+def _as_table(data: DataSet, X: Any) -> pa.Table:
+    if isinstance(X, np.ndarray):
+        X = pa.table({name: X[:, i] for i, name in enumerate(data.feature_names)})
+    return read_table(X, who=data.name)
 
 
 def is_name(data: str) -> bool:

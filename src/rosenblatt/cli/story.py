@@ -46,10 +46,11 @@ def _demo_name() -> str:
 
 def _named(name: str) -> tuple[Any, Any, Any, Any]:
     data = fetch(name)
-    if not isinstance(data.X, np.ndarray):
-        raise DataError(f"{name} holds text or gaps; expected numbers. Use `rosenblatt train mlp {name}` instead.")
     if data.target_names is None:
         raise DataError(f"{name} is a regression; expected classes. Name a data set with classes, such as digits.")
+    if not isinstance(data.X, np.ndarray):  # text or gaps
+        prepared = inputs.prepare_named(name, pictures=False, holdout=0.2, seed=0)
+        return prepared.X, prepared.y, prepared.held_X, prepared.held_y
     return data.X, data.y, data.X_test, data.y_test
 
 

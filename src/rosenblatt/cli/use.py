@@ -22,11 +22,11 @@ def _inputs(
     estimator: Any, data: str, *, names: list[str] | None, skip_bad: bool, target: bool
 ) -> tuple[np.ndarray, Any, list[str] | None]:
     """Inputs, answers (None where not asked for) and, of pictures, their paths."""
-    if inputs.is_name(data):
-        return (*_named(data), None)
     path, said = Path(data), []
     recipe = getattr(estimator, "preprocessing_", None)
-    if hasattr(estimator, "picture_shape_"):
+    if inputs.is_name(data):
+        (X, y), paths = inputs.apply_named(recipe, data, said=said), None
+    elif hasattr(estimator, "picture_shape_"):
         X, y, paths = _pictures(estimator, path, skip_bad, target, said)
     elif recipe is not None:
         (X, y), paths = inputs.apply_table(recipe, path, names=names, said=said, target=target), None
@@ -38,16 +38,6 @@ def _inputs(
     for line in said:
         say(line)
     return X, y, paths
-
-
-def _named(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The test part of a data set where it has one, else all of it."""
-    from rosenblatt.data.fetch import fetch
-
-    data = fetch(name)
-    if data.X_test is not None:
-        return np.asarray(data.X_test), np.asarray(data.y_test)
-    return np.asarray(data.X), np.asarray(data.y)
 
 
 def _pictures(estimator: Any, path: Path, skip_bad: bool, target: bool, said: list[str]) -> Any:

@@ -9,6 +9,7 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
@@ -18,12 +19,13 @@ from sklearn.utils import shuffle
 from rosenblatt import _validate
 from rosenblatt._types import ArrayLike
 from rosenblatt._validate import BOOL, CALLABLE, FLAG, NONE, SEED, Choice, Number, Of
+from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer, covers
 from rosenblatt.errors import DataError, DivergedError, ParameterError, TrainingInterrupted
 from rosenblatt.estimators.base import Estimator, expect_shape
 from rosenblatt.layers.activations import activation as make_activation
 from rosenblatt.models.mlp import MLP
 from rosenblatt.train.dense import DenseChain, FlatOptimizer, output_activation
-from rosenblatt.train.dense_loops import blocks, minimize_lbfgs, train_epoch
+from rosenblatt.train.dense_loops import Chain, blocks, minimize_lbfgs, outputs, train_epoch
 from rosenblatt.train.plan import Plan
 from rosenblatt.train.precision import choose_device
 from rosenblatt.train.seeds import generator, random_source
@@ -153,42 +155,52 @@ class DenseEstimator(Estimator):
 
     def _train(self, X: Any, y: np.ndarray, weight: np.ndarray | None, *, incremental: bool) -> None:
         device = choose_device(self.device)
-        self.device_, self.engine_ = str(device), "torch"
-        self.precision_ = "fp64" if X.dtype == np.float64 else "fp32"
         # drawn only where it is used, so that scikit-learn's sequence of draws stays intact
         seed = int(self._random.randint(np.iinfo(np.int32).max)) if self.dropout else 0
-        chain = DenseChain(
-            self.coefs_,
-            self.intercepts_,
-            activation=self._activation(),
-            output=self.out_activation_,
-            loss=self.loss,
-            alpha=float(self.alpha),
-            dropout=float(self.dropout),
-            device=device,
-            generator=generator(seed, device),
-        )
+        chain = self._chain(X, device, seed)
+        self.device_, self.engine_ = str(device), "compiled" if isinstance(chain, CompiledChain) else "torch"
+        self.precision_ = "fp64" if X.dtype == np.float64 else "fp32"
+        if isinstance(chain, CompiledChain):
+            X, y = np.ascontiguousarray(X), np.ascontiguousarray(y, dtype=X.dtype)
         if self.solver == "lbfgs":
             self._run_lbfgs(chain, X, y, weight)
         else:
             self._run_stochastic(chain, X, y, weight, incremental=incremental)
 
-    def _optimizer(self, chain: DenseChain, *, incremental: bool) -> FlatOptimizer:
-        optimizer = FlatOptimizer(
-            self.solver,
-            chain.flat,
-            learning_rate=float(self.learning_rate_init),
-            momentum=self.momentum,
-            nesterov=self.nesterovs_momentum,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
+    def _chain(self, X: Any, device: torch.device, seed: int) -> Chain:
+        """The compiled engine where it covers the network, on a CPU; else the PyTorch path."""
+        options: dict[str, Any] = {
+            "output": self.out_activation_,
+            "loss": self.loss,
+            "alpha": float(self.alpha),
+            "dropout": float(self.dropout),
+        }
+        dense = device.type == "cpu" and not sp.issparse(X)
+        if dense and covers(self.activation, self.out_activation_, self.loss, X.dtype):
+            return CompiledChain(self.coefs_, self.intercepts_, activation=self.activation, seed=seed, **options)
+        source = generator(seed, device)
+        return DenseChain(
+            self.coefs_, self.intercepts_, activation=self._activation(), device=device, generator=source, **options
         )
+
+    def _optimizer(self, chain: Chain, *, incremental: bool) -> FlatOptimizer | CompiledOptimizer:
+        options: dict[str, Any] = {
+            "learning_rate": float(self.learning_rate_init),
+            "momentum": self.momentum,
+            "nesterov": self.nesterovs_momentum,
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+        if isinstance(chain, CompiledChain):
+            optimizer = CompiledOptimizer(self.solver, chain, **options)
+        else:
+            optimizer = FlatOptimizer(self.solver, chain.flat, **options)
         if incremental and self._optimizer_state is not None:
             optimizer.load(self._optimizer_state)
         return optimizer
 
-    def _run_stochastic(self, chain: DenseChain, X: Any, y: Any, weight: Any, *, incremental: bool) -> None:
+    def _run_stochastic(self, chain: Chain, X: Any, y: Any, weight: Any, *, incremental: bool) -> None:
         optimizer = self._optimizer(chain, incremental=incremental)
         X, y, weight, held = self._hold_out(X, y, weight)
         count = X.shape[0]
@@ -198,7 +210,7 @@ class DenseEstimator(Estimator):
         self.n_iter_ = 0
         try:
             for _ in range(self.max_iter):
-                good = chain.flat.clone()
+                good = chain.snapshot()
                 if self.shuffle:
                     order = shuffle(order, random_state=self._random)
                 try:
@@ -206,7 +218,7 @@ class DenseEstimator(Estimator):
                         chain, optimizer, X, y, weight, order, batch_size, number=self.n_iter_ + 1, start=start
                     )
                 except (DivergedError, KeyboardInterrupt):
-                    chain.flat.copy_(good)
+                    chain.restore(good)
                     raise
                 self.n_iter_ += 1
                 self.t_ += count
@@ -217,7 +229,7 @@ class DenseEstimator(Estimator):
                     print(f"Iteration {self.n_iter_}, loss = {loss:.8f}")  # noqa: T201 - scikit-learn's verbose
                 if held is not None:
                     row["validation_score"], better = self._validate_epoch(chain, held)
-                    best = chain.flat.clone() if better else best
+                    best = chain.snapshot() if better else best
                 else:
                     self._compare_loss()
                 self.history_.append(row)
@@ -251,7 +263,7 @@ class DenseEstimator(Estimator):
             )
         finally:
             if best is not None:
-                chain.flat.copy_(best)
+                chain.restore(best)
             self.coefs_, self.intercepts_ = chain.arrays()
             self._optimizer_state = optimizer.state()
 
@@ -283,9 +295,9 @@ class DenseEstimator(Estimator):
             )
         return int(min(self.batch_size, count))
 
-    def _validate_epoch(self, chain: DenseChain, held: tuple[Any, Any, Any]) -> tuple[float, bool]:
+    def _validate_epoch(self, chain: Chain, held: tuple[Any, Any, Any]) -> tuple[float, bool]:
         X, y, weight = held
-        out = np.concatenate([chain.forward(x).cpu().numpy() for x in blocks(X, chain.flat.device)])
+        out = outputs(chain, X)
         # scikit-learn scores NaN where it cannot predict; here a non-finite weight has already raised
         score = float(self._scorer(y, self._decode(out), sample_weight=weight))
         self.validation_scores_.append(score)
@@ -302,7 +314,7 @@ class DenseEstimator(Estimator):
         self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
         self.best_loss_ = min(self.loss_, self.best_loss_)
 
-    def _stops(self, optimizer: FlatOptimizer) -> bool:
+    def _stops(self, optimizer: FlatOptimizer | CompiledOptimizer) -> bool:
         what = "Validation score" if self.early_stopping else "Training loss"
         said = f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
         adaptive = self.solver == "sgd" and self.learning_rate == "adaptive" and optimizer.learning_rate > 1e-6
@@ -312,7 +324,7 @@ class DenseEstimator(Estimator):
             print(said + (f" Setting learning rate to {optimizer.learning_rate:f}" if adaptive else " Stopping."))  # noqa: T201
         return not adaptive
 
-    def _run_lbfgs(self, chain: DenseChain, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
+    def _run_lbfgs(self, chain: Chain, X: Any, y: np.ndarray, weight: np.ndarray | None) -> None:
         options = {"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol}
         self.n_iter_ = 0  # what stands if it diverges
         found = minimize_lbfgs(chain, X, y, weight, options, start=float(self.learning_rate_init))

@@ -81,7 +81,8 @@ figcaption { color: var(--soft); font-size: .9rem; margin-top: .75rem }
 .table { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .95rem }
 th, td { text-align: left; padding: .45rem .8rem .45rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
-th { color: var(--soft); font-weight: 600 }
+th { color: var(--soft); font-weight: 600; white-space: nowrap }
+td:last-child { min-width: 13rem }
 """
 
 # matplotlib's ink becomes the colour of the scheme, inside the picture itself
@@ -140,7 +141,7 @@ def _image(figure: Figure, alt: str) -> str:
 
 
 def svg(figure: Figure) -> bytes:
-    """A figure as SVG on no background, whose ink follows the light or dark scheme; the same bytes each time."""
+    """A figure as SVG on no background, whose ink follows the light or dark scheme; equal figures give equal bytes."""
     import matplotlib
 
     buffer = io.BytesIO()

@@ -278,11 +278,15 @@ def _hidden(estimator: Any, X: ArrayLike) -> list[np.ndarray]:
 
     module = _module(estimator, "activations")
     if not hasattr(estimator, "coefs_"):
-        raise ParameterError(f"activations: got a {type(estimator).__name__}; expected an MLPClassifier or MLPRegressor.")
+        raise ParameterError(
+            f"activations: got a {type(estimator).__name__}; expected an MLPClassifier or MLPRegressor."
+        )
     estimator.predict(X)  # its own checks of X, with its own messages
     X = np.asarray(X.toarray() if hasattr(X, "toarray") else X)
     if len(X) < 2:
-        raise DataError("activations: X has one sample; expected two or more, since a dead unit is one that never varies.")
+        raise DataError(
+            "activations: X has one sample; expected two or more, since a dead unit is one that never varies."
+        )
     kept, x = [], torch.as_tensor(X.astype(estimator.coefs_[0].dtype))
     with torch.no_grad():
         for layer in list(module.layers)[:-1]:
@@ -310,7 +314,9 @@ def activations(estimator: Any, X: ArrayLike) -> Figure:
         axes.hist(values.ravel(), bins=60, color=VERMILION if dead == values.shape[1] else BLUE)
         axes.set_ylabel("outputs")
         plain(axes, grid="y")
-        title = f"Hidden layer {place}: {values.shape[1]} units, {dead} dead (same output for all {len(values)} samples)"
+        title = (
+            f"Hidden layer {place}: {values.shape[1]} units, {dead} dead (same output for all {len(values)} samples)"
+        )
         axes.set_title(title, loc="left", color=INK)
     return figure
 

@@ -164,7 +164,9 @@ def confusion(y_true: ArrayLike, y_pred: ArrayLike, labels: ArrayLike | None = N
     """
     y_true, y_pred = np.asarray(y_true).ravel(), np.asarray(y_pred).ravel()
     if len(y_true) != len(y_pred) or not len(y_true):
-        raise ShapeError(f"confusion: {len(y_true)} true and {len(y_pred)} predicted labels; expected as many, and some.")
+        raise ShapeError(
+            f"confusion: {len(y_true)} true and {len(y_pred)} predicted labels; expected as many, and some."
+        )
     names = np.unique(np.concatenate([y_true, y_pred])) if labels is None else np.asarray(labels)
     counts = _confusion_counts(y_true, y_pred, names)
     side = min(9.0, 2.2 + 0.42 * len(names))
@@ -179,7 +181,9 @@ def _confusion_counts(y_true: np.ndarray, y_pred: np.ndarray, names: np.ndarray)
     for pair in zip(y_true.tolist(), y_pred.tolist(), strict=True):
         unknown = [label for label in pair if label not in position]
         if unknown:
-            raise LabelError(f"confusion: the label {unknown[0]!r} is not in labels; expected one of {names[:10].tolist()}.")
+            raise LabelError(
+                f"confusion: the label {unknown[0]!r} is not in labels; expected one of {names[:10].tolist()}."
+            )
         counts[position[pair[0]], position[pair[1]]] += 1
     return counts
 
@@ -235,7 +239,9 @@ def most_confident_mistakes(estimator: Any, X: ArrayLike, y: ArrayLike) -> tuple
     return wrong, predicted[wrong], sure[wrong]
 
 
-def worst_mistakes(estimator: Any, X: ArrayLike, y: ArrayLike, n: int = 16, *, pictures: ArrayLike | None = None) -> Figure:
+def worst_mistakes(
+    estimator: Any, X: ArrayLike, y: ArrayLike, n: int = 16, *, pictures: ArrayLike | None = None
+) -> Figure:
     """The wrong answers of which the estimator was surest, as pictures, the surest first.
 
     Args:

@@ -17,7 +17,7 @@ from rosenblatt.report.networks import activations, dead_units, feature_maps, fi
 from rosenblatt.report.plots import confusion, learning_curves, most_confident_mistakes, worst_mistakes
 
 if TYPE_CHECKING:
-    from rosenblatt.eras import History, Rung
+    from rosenblatt.report.results import History, Rung
 
 
 def demo_report(history: History, path: PathLike, *, overwrite: bool = False) -> Path:
@@ -89,8 +89,8 @@ def _verdict(history: History) -> str:
     if best is first:
         return f"The oldest system, the {first.name.lower()}, is also the best here: this task needs no more."
     return (
-        f"The {first.name.lower()} of {first.year} is wrong on {100 * first.error:.2f} % of the test samples; "
-        f"the best, {best.name} of {best.year}, on {100 * best.error:.2f} %."
+        f"The {first.name.lower()} of {first.year} is wrong on {100 * first.error:.2f}\N{NO-BREAK SPACE}% of the test "
+        f"samples; the best, {best.name} of {best.year}, on {100 * best.error:.2f}\N{NO-BREAK SPACE}%."
     )
 
 
@@ -107,7 +107,9 @@ def _figure(history: History) -> Section:
     said = "; ".join(f"{row.year} {row.name} {100 * row.error:.2f} %" for row in history.rows)
     return Section(
         "Error, size and time",
-        ["Above, the error: lower is better. Below, what it cost in parameters and in seconds; each step up is a factor."],
+        [
+            "Above, the error: lower is better. Below, what it cost in parameters and in seconds; each step up is a factor."
+        ],
         figure=history.figure(),
         alt=f"Test error by year: {said}. Below, parameters and training time of each system.",
     )
@@ -123,7 +125,9 @@ def _dense(history: History) -> Iterator[Section]:
         shape = history.shape if len(history.shape) == 3 else None
         yield Section(
             "What the perceptron looks for",
-            ["One unit a class, one weight a pixel: where a pixel is red, ink speaks for the class; where it is blue, against."],
+            [
+                "One unit a class, one weight a pixel: where a pixel is red, ink speaks for the class; where it is blue, against."
+            ],
             figure=filters(perceptron, shape=shape),
             alt="Weights of the perceptron's units as pictures, one for each class.",
         )
@@ -161,13 +165,17 @@ def _network(history: History, model: Any, name: str) -> Iterator[Section]:
     )
     yield Section(
         f"One picture on its way through {name}",
-        [f"The first test picture is of class {label}. Bright is strong; deeper maps are smaller and less like a picture."],
+        [
+            f"The first test picture is of class {label}. Bright is strong; deeper maps are smaller and less like a picture."
+        ],
         figure=feature_maps(model, history.X_test[0]),
         alt=f"Feature maps of {name} for one test picture, block by block.",
     )
     yield Section(
         f"How {name} learned",
-        ["The loss on the training pictures, epoch by epoch; its scale is the network's own, so do not compare two networks."],
+        [
+            "The loss on the training pictures, epoch by epoch; its scale is the network's own, so do not compare two networks."
+        ],
         figure=learning_curves(model.history_),
         alt=f"Loss of {name} over the epochs of training.",
     )

@@ -62,6 +62,14 @@ class DenseChain:
         self.activation, self.output, self.loss, self.alpha, self.dropout = activation, output, loss, alpha, dropout
         self.generator = generator
 
+    def snapshot(self) -> Tensor:
+        """A copy of all parameters, for `restore`."""
+        return self.flat.clone()
+
+    def restore(self, parameters: Tensor | np.ndarray) -> None:
+        """Set all parameters."""
+        self.flat.copy_(torch.as_tensor(parameters))
+
     def arrays(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Copies of the weights and biases as numpy arrays."""
         return tuple([t.cpu().numpy().copy() for t in part] for part in (self.coefs, self.intercepts))

@@ -13,8 +13,12 @@ import torch
 from sklearn.utils import gen_batches
 from torch import Tensor
 
+from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer
+from rosenblatt.backprop.engine import epoch as compiled_epoch
 from rosenblatt.errors import DivergedError
 from rosenblatt.train.dense import DenseChain, FlatOptimizer
+
+Chain = DenseChain | CompiledChain
 
 _BLOCK = 8192
 """Rows that are looked at together where nothing is learned."""
@@ -33,9 +37,16 @@ def blocks(X: Any, device: torch.device) -> Iterator[Tensor]:
         yield rows(X, part, device)
 
 
+def outputs(chain: Chain, X: Any) -> np.ndarray:
+    """Outputs (N, K) of a chain for a whole table, without dropout."""
+    if isinstance(chain, CompiledChain):
+        return chain.forward(X)
+    return np.concatenate([chain.forward(x).cpu().numpy() for x in blocks(X, chain.flat.device)])
+
+
 def train_epoch(
-    chain: DenseChain,
-    optimizer: FlatOptimizer,
+    chain: Chain,
+    optimizer: FlatOptimizer | CompiledOptimizer,
     X: Any,
     y: np.ndarray,
     weight: np.ndarray | None,
@@ -49,8 +60,8 @@ def train_epoch(
 
     Args:
         chain: What learns.
-        optimizer: How it moves.
-        X: (N, D), dense or sparse.
+        optimizer: How it moves; of the chain's kind.
+        X: (N, D), dense or sparse (a compiled chain takes dense, C-ordered).
         y: Targets (N, K), of the chain's number type.
         weight: Sample weights (N,), of that type, or None; a batch without any weight is passed over.
         order: Row numbers.
@@ -61,6 +72,26 @@ def train_epoch(
     Raises:
         DivergedError: Loss, gradient or weights turned non-finite; undoing the epoch is the caller's.
     """
+    if isinstance(chain, CompiledChain):
+        loss, bad, layer = compiled_epoch(chain, optimizer, X, y, weight, order, batch_size)
+        finite = bool(np.isfinite(chain.flat).all())
+    else:
+        loss, bad, layer = _torch_epoch(chain, optimizer, X, y, weight, order, batch_size)
+        finite = bool(torch.isfinite(chain.flat).all())
+    if bad is not None or not (math.isfinite(loss) and finite):
+        raise _diverged(number, start, bad, layer)
+    return loss
+
+
+def _torch_epoch(
+    chain: DenseChain,
+    optimizer: FlatOptimizer,
+    X: Any,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    order: np.ndarray,
+    batch_size: int,
+) -> tuple[float, int | None, str | None]:
     total, count, device = 0.0, X.shape[0], chain.flat.device
     for batch, part in enumerate(gen_batches(count, batch_size), start=1):
         chosen = order[part]
@@ -69,17 +100,14 @@ def train_epoch(
             continue
         step = chain.loss_and_gradient(rows(X, chosen, device), torch.from_numpy(y[chosen]).to(device), w)
         if step.bad_layer is not None:
-            raise _diverged(number, start, batch, step.bad_layer)
+            return total / count, batch, step.bad_layer
         optimizer.update(chain.flat, chain.gradient)
         total += step.loss * (part.stop - part.start)
-    loss = total / count
-    if not (math.isfinite(loss) and bool(torch.isfinite(chain.flat).all())):
-        raise _diverged(number, start)
-    return loss
+    return total / count, None, None
 
 
 def minimize_lbfgs(
-    chain: DenseChain, X: Any, y: np.ndarray, weight: np.ndarray | None, options: dict[str, Any], *, start: float
+    chain: Chain, X: Any, y: np.ndarray, weight: np.ndarray | None, options: dict[str, Any], *, start: float
 ) -> scipy.optimize.OptimizeResult:
     """Minimise the mean loss over the whole table; the chain holds the result.
 
@@ -97,22 +125,37 @@ def minimize_lbfgs(
     Reference:
         Liu & Nocedal 1989, doi:10.1007/BF01589116.
     """
+    before = chain.snapshot()
+    evaluate = _objective(chain, X, y, weight)
+    first = before if isinstance(before, np.ndarray) else before.cpu().numpy()
+    found = scipy.optimize.minimize(evaluate, first, method="L-BFGS-B", jac=True, options=options)
+    finite = math.isfinite(found.fun) and bool(np.isfinite(found.x).all())
+    chain.restore(found.x if finite else before)
+    if not finite:
+        raise _diverged(1, start)
+    return found
+
+
+def _objective(chain: Chain, X: Any, y: np.ndarray, weight: np.ndarray | None) -> Any:
+    """Function from the flat parameters to loss and gradient in float64, as scipy wants it."""
+    if isinstance(chain, CompiledChain):
+
+        def evaluate(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            chain.restore(flat)
+            loss, gradient = chain.loss_and_gradient(X, y, weight)
+            return loss, gradient.astype(np.float64)
+
+        return evaluate
     device = chain.flat.device
     x, target = rows(X, slice(None), device), torch.from_numpy(y).to(device)
     w = None if weight is None else torch.from_numpy(weight).to(device)
 
-    def evaluate(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        chain.flat.copy_(torch.from_numpy(flat))
+    def evaluate_torch(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        chain.restore(flat)
         step = chain.loss_and_gradient(x, target, w)
         return step.loss, chain.gradient.cpu().numpy().astype(np.float64)
 
-    before = chain.flat.cpu().numpy().copy()
-    found = scipy.optimize.minimize(evaluate, before, method="L-BFGS-B", jac=True, options=options)
-    finite = math.isfinite(found.fun) and bool(np.isfinite(found.x).all())
-    chain.flat.copy_(torch.from_numpy(found.x if finite else before))
-    if not finite:
-        raise _diverged(1, start)
-    return found
+    return evaluate_torch
 
 
 def _diverged(number: int, start: float, batch: int | None = None, layer: str | None = None) -> DivergedError:

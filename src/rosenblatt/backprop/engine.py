@@ -1,0 +1,316 @@
+"""A chain of dense layers on the CPU, each epoch one compiled call over one flat parameter vector.
+
+The mathematics is scikit-learn's: gradient of the mean loss plus ``alpha W / n``, momentum with the rate inside, Adam
+with the bias correction in the rate (Kingma & Ba 2015, end of section 2).
+
+Shape letters: N samples, D features, K outputs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from rosenblatt.backprop import kernels
+from rosenblatt.layers.activations import find
+
+ACTIVATIONS = {
+    "step": kernels.STEP, "sign": kernels.SIGN, "linear": kernels.LINEAR, "logistic": kernels.LOGISTIC,
+    "tanh": kernels.TANH, "relu": kernels.RELU, "leaky_relu": kernels.LEAKY, "elu": kernels.ELU, "selu": kernels.SELU,
+    "softplus": kernels.SOFTPLUS, "gelu": kernels.GELU, "silu": kernels.SILU, "mish": kernels.MISH,
+    "hard_sigmoid": kernels.HARD,
+}  # fmt: skip
+OUTPUTS = {
+    "identity": kernels.OUT_IDENTITY, "logistic": kernels.OUT_LOGISTIC, "softmax": kernels.OUT_SOFTMAX,
+    "exp": kernels.OUT_EXP,
+}  # fmt: skip
+LOSSES = {"squared_error": kernels.SQUARED, "log_loss": kernels.LOG, "poisson": kernels.POISSON}
+_PAIRS = {("identity", "squared_error"), ("logistic", "log_loss"), ("softmax", "log_loss"), ("exp", "poisson")}
+_BLOCK = 1024
+_SMOOTHING = 0.99
+"""Decay of the squared gradients in "rmsprop", as PyTorch has it."""
+
+
+def covers(activation: Any, output: str, loss: str, dtype: Any) -> bool:
+    """Whether the compiled engine has what a network needs.
+
+    Args:
+        activation: Name of the hidden layers' function; a callable is never covered.
+        output: Name of the output unit.
+        loss: Name of the loss.
+        dtype: Of the table.
+    """
+    if not isinstance(activation, str) or (output, loss) not in _PAIRS:
+        return False
+    try:
+        name = find(activation).name
+    except ValueError:
+        return False
+    return name in ACTIVATIONS and np.dtype(dtype) in (np.float32, np.float64)
+
+
+class CompiledChain:
+    """Parameters, forward and backward pass of a chain of dense layers, compiled.
+
+    Args:
+        coefs: Weight matrices (fan_in, fan_out) of one number type, float32 or float64; copied.
+        intercepts: Biases (fan_out,); copied.
+        activation: Name of the function between the layers.
+        output: "identity", "logistic", "softmax" or "exp".
+        loss: "squared_error", "log_loss" or "poisson".
+        alpha: L2 penalty of the weights, divided by the batch's (weighted) size.
+        dropout: Share of each hidden layer dropped in training.
+        seed: Of the dropout masks.
+    """
+
+    def __init__(
+        self,
+        coefs: list[np.ndarray],
+        intercepts: list[np.ndarray],
+        *,
+        activation: str,
+        output: str,
+        loss: str,
+        alpha: float,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ):
+        self.flat = np.concatenate([a.ravel() for a in [*coefs, *intercepts]])
+        self.gradient = np.zeros_like(self.flat)
+        self.shapes = [c.shape for c in coefs]
+        self.table = _table(self.shapes)
+        self.codes = np.array([ACTIVATIONS[find(activation).name], OUTPUTS[output], LOSSES[loss]])
+        self.alpha, self.dropout, self.seed, self.step = float(alpha), float(dropout), np.int64(seed), 0
+        self._buffers: tuple[np.ndarray, ...] = ()
+
+    def snapshot(self) -> np.ndarray:
+        """A copy of all parameters, for `restore`."""
+        return self.flat.copy()
+
+    def restore(self, parameters: np.ndarray) -> None:
+        """Set all parameters."""
+        self.flat[:] = parameters
+
+    def arrays(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Copies of the weights and biases as numpy arrays."""
+        return tuple([v.copy() for v in part] for part in self._views(self.flat))
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """Outputs (N, K) after the output activation, without dropout."""
+        x = np.ascontiguousarray(x, dtype=self.flat.dtype)
+        out = np.empty((len(x), self.shapes[-1][1]), self.flat.dtype)
+        for start in range(0, len(x), _BLOCK):
+            part = x[start : start + _BLOCK]
+            out[start : start + _BLOCK] = self._layers(part, dropout=0.0)[-1]
+        return out
+
+    def loss_and_gradient(self, X: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> tuple[float, np.ndarray]:
+        """Mean loss with its penalty, and the flat gradient, which the next call overwrites.
+
+        Args:
+            X: (N, D) of the parameters' number type, C-ordered.
+            y: Targets (N, K) of that type.
+            weight: (N,) of that type, or None.
+        """
+        post, slope = self._room(len(X))[:2]
+        loss, _ = kernels.batch_gradient(
+            self.flat, self.gradient, self.table, self.codes, _plain(X), _plain(y), _weights(weight, self.flat.dtype),
+            post, slope, self._numbers(0.0), self.seed, self.step,
+        )  # fmt: skip
+        return float(loss), self.gradient
+
+    def bad_layer(self, x: np.ndarray) -> str:
+        """The first layer whose values for a batch, or else the last whose gradient, are not finite."""
+        inputs, (coefs, intercepts) = x, self._views(self.flat)
+        layers = self._layers(np.ascontiguousarray(x), dropout=self.dropout)
+        with np.errstate(all="ignore"):
+            for layer, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
+                if not np.isfinite(inputs @ coef + intercept).all():
+                    return f"layers.{layer}"
+                inputs = layers[layer]
+        for layer, gradient in reversed(list(enumerate(self._views(self.gradient)[0]))):
+            if not np.isfinite(gradient).all():
+                return f"layers.{layer}"
+        return f"layers.{len(coefs) - 1}"
+
+    def _layers(self, x: np.ndarray, dropout: float) -> list[np.ndarray]:
+        post, slope = self._room(len(x))[:2]
+        kernels.forward(self.flat, self.table, self.codes, _plain(x), post, slope, float(dropout), self.seed, self.step)
+        starts = len(x) * self.table[:, kernels.WIDTH_BEFORE]
+        shapes = [(len(x), width) for _, width in self.shapes]
+        return [post[s : s + math.prod(shape)].reshape(shape) for s, shape in zip(starts, shapes, strict=True)]
+
+    def _views(self, vector: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        coefs = [vector[r[2] : r[2] + r[0] * r[1]].reshape(r[0], r[1]) for r in self.table]
+        return coefs, [vector[r[3] : r[3] + r[1]] for r in self.table]
+
+    def _room(self, rows: int) -> tuple[np.ndarray, ...]:
+        """Buffers of a batch: activations, derivatives, rows of the table, of the targets and of the weights."""
+        if not self._buffers or len(self._buffers[4]) < rows:
+            widths, kind = [b for _, b in self.shapes], self.flat.dtype
+            sizes = (rows * sum(widths), rows * sum(widths[:-1]), (rows, self.shapes[0][0]), (rows, widths[-1]), rows)
+            self._buffers = tuple(np.empty(size, kind) for size in sizes)
+        return self._buffers
+
+    def _numbers(self, decay: float) -> np.ndarray:
+        return np.array([self.alpha, self.dropout, decay, np.finfo(self.flat.dtype).eps])
+
+
+class CompiledOptimizer:
+    """SGD with momentum, Adam, AdamW or RMSprop over a chain's flat vector.
+
+    Args:
+        kind: "sgd", "adam", "adamw" or "rmsprop".
+        chain: What it moves.
+        learning_rate: Step size; schedules change ``self.learning_rate``.
+        momentum, nesterov: Of "sgd".
+        beta_1, beta_2, epsilon: Of "adam" and "adamw"; "rmsprop" takes epsilon alone.
+        weight_decay: Of weights, not biases: decoupled in "adamw" (Loshchilov & Hutter 2019), else added to the gradient.
+
+    Reference:
+        Kingma & Ba 2015, arXiv:1412.6980, algorithm 1 and the remark below it.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        chain: CompiledChain,
+        *,
+        learning_rate: float,
+        momentum: float = 0.9,
+        nesterov: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        self.kind, self.learning_rate, self.momentum, self.nesterov = kind, learning_rate, momentum, nesterov
+        self.beta_1, self.beta_2, self.epsilon, self.weight_decay = beta_1, beta_2, epsilon, weight_decay
+        self.first = np.zeros_like(chain.flat)
+        self.second = np.zeros_like(chain.flat) if kind in ("adam", "adamw") else None
+        self.steps = 0
+
+    def state(self) -> dict[str, Any]:
+        """Moments, step count and rate, as arrays and numbers."""
+        return {
+            "kind": self.kind,
+            "learning_rate": float(self.learning_rate),
+            "steps": self.steps,
+            "first": self.first.copy(),
+            "second": None if self.second is None else self.second.copy(),
+        }
+
+    def load(self, state: dict[str, Any]) -> bool:
+        """Continue from a state; False where it belongs to another optimizer or network."""
+        if state["kind"] != self.kind or state["first"].shape != self.first.shape:
+            return False
+        self.learning_rate, self.steps = state["learning_rate"], state["steps"]
+        self.first[:] = state["first"]
+        if self.second is not None:
+            self.second[:] = state["second"]
+        return True
+
+    def _code(self) -> int:
+        if self.kind == "sgd":
+            return kernels.NESTEROV if self.nesterov else kernels.SGD
+        return kernels.RMSPROP if self.kind == "rmsprop" else kernels.ADAM
+
+    def _rates(self) -> np.ndarray:
+        decoupled = self.weight_decay if self.kind == "adamw" else 0.0
+        rates = [self.learning_rate, self.momentum, self.beta_1, self.beta_2, self.epsilon, decoupled, _SMOOTHING]
+        return np.array(rates, dtype=np.float64)
+
+
+def epoch(
+    chain: CompiledChain,
+    optimizer: CompiledOptimizer,
+    X: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    order: np.ndarray,
+    batch_size: int,
+) -> tuple[float, int | None, str | None]:
+    """One pass in the given order.
+
+    Args:
+        chain: What learns.
+        optimizer: How it moves.
+        X: (N, D) of the chain's number type, C-ordered; never copied.
+        y: Targets (N, K) of that type.
+        weight: Sample weights (N,) of that type, or None; a batch without any weight is passed over.
+        order: Row numbers.
+        batch_size: Samples a step; the last batch may be smaller.
+
+    Returns:
+        Mean loss of the samples, penalty included; number of the batch, from 1, where loss or gradient turned
+        non-finite, before it moved anything, or None; name of the first bad layer or None.
+    """
+    order = np.ascontiguousarray(order, dtype=np.int64)
+    batch_size = int(min(batch_size, len(order)))
+    post, slope, rows_x, rows_y, rows_w = chain._room(batch_size)
+    kind = chain.flat.dtype
+    second = optimizer.second if optimizer.second is not None else np.empty(0, kind)
+    coupled = 0.0 if optimizer.kind == "adamw" else float(optimizer.weight_decay)
+    total, bad, chain.step, optimizer.steps = kernels.run_epoch(
+        chain.flat, chain.gradient, optimizer.first, second, chain.table, chain.codes, chain._numbers(coupled),
+        optimizer._rates(), optimizer._code(), _plain(X), _plain(y), _weights(weight, kind), order, batch_size,
+        rows_x, rows_y, rows_w, post, slope, chain.seed, chain.step, optimizer.steps,
+    )  # fmt: skip
+    if bad:
+        return total / len(order), bad, chain.bad_layer(X[order[(bad - 1) * batch_size : bad * batch_size]])
+    return total / len(order), None, None
+
+
+def epochs_many(
+    chains: list[CompiledChain],
+    optimizers: list[CompiledOptimizer],
+    X: np.ndarray,
+    y: np.ndarray,
+    orders: list[np.ndarray],
+    batch_size: int,
+) -> list[tuple[float, int | None, str | None]]:
+    """One epoch of several networks on the same table, side by side, each on one core.
+
+    Args:
+        chains: The networks.
+        optimizers: One each.
+        X: As of `epoch`.
+        y: As of `epoch`.
+        orders: Row numbers, one array each.
+        batch_size: As of `epoch`.
+
+    Returns:
+        What `epoch` returns, for each network.
+    """
+    jobs = list(zip(chains, optimizers, orders, strict=True))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
+        return list(pool.map(lambda job: epoch(job[0], job[1], X, y, None, job[2], batch_size), jobs))
+
+
+def _table(shapes: list[tuple[int, int]]) -> np.ndarray:
+    at, bias, before, rows = 0, sum(a * b for a, b in shapes), 0, []
+    for inner, outer in shapes:
+        rows.append((inner, outer, at, bias, before))
+        at, bias, before = at + inner * outer, bias + outer, before + outer
+    return np.array(rows, dtype=np.int64)
+
+
+def _weights(weight: np.ndarray | None, kind: np.dtype) -> np.ndarray:
+    return np.empty(0, kind) if weight is None else _plain(weight)
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """The array itself, or a view that calls itself writable: Numba would compile everything again for a read-only one.
+
+    Nothing writes to it, and the caller holds the array while the view lives.
+    """
+    if array.flags.writeable or not array.size:
+        return array
+    memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    return np.frombuffer(memory, array.dtype).reshape(array.shape)
