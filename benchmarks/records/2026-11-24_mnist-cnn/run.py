@@ -17,7 +17,7 @@ from rosenblatt.files import versions
 
 SETTINGS = {
     "quick": {"network": "quick"},
-    "lenet5": {"network": "lenet5", "epochs": 12, "plan": rb.Plan(augment="shift")},
+    "lenet5": {"network": "lenet5", "epochs": 20, "plan": rb.Plan(augment="shift")},
 }
 
 

@@ -1,0 +1,37 @@
+"""What the pages say runs."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_universal_approximation_gets_closer_with_more_units(tmp_path):
+    example = runpy.run_path(str(ROOT / "docs_src" / "universal_approximation.py"))
+    errors = example["draw"](tmp_path / "u.png")
+    assert errors[2] > 0.3
+    assert errors[8] < 0.15
+    assert errors[32] < 0.05
+    assert (tmp_path / "u.png").stat().st_size > 10_000
+
+
+def test_pages_link_to_what_exists():
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_every_page_is_in_the_site():
+    site = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name in site, f"{page.name} is not in mkdocs.yml"
+
+
+def test_the_readme_names_the_two_commands():
+    readme = (ROOT / "README.md").read_text()
+    assert "make demo" in readme
+    assert "make test" in readme
