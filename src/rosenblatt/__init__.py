@@ -22,7 +22,7 @@ _WHERE = {
     "load": "rosenblatt.files",
     "save": "rosenblatt.files",
 }
-_MODULES = ("data", "errors", "estimators", "files", "layers", "losses", "models", "report", "train")
+_MODULES = ("backprop", "data", "errors", "estimators", "files", "layers", "losses", "models", "report", "train")
 
 __all__ = ["__version__", *sorted(_WHERE), *_MODULES]
 

@@ -19,6 +19,11 @@ def test_universal_approximation_gets_closer_with_more_units(tmp_path):
     assert (tmp_path / "u.png").stat().st_size > 10_000
 
 
+def test_the_paths_of_the_page_sum_to_the_gradient(tmp_path):
+    found = runpy.run_path(str(ROOT / "docs_src" / "paths.py"))["draw"](tmp_path / "p.png")
+    assert sum(path.value for path in found.paths) == pytest.approx(found.gradient, rel=1e-9)
+
+
 def test_pages_link_to_what_exists():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):

@@ -49,6 +49,7 @@ def test_a_callable_activation_equals_the_named_one():
     own = quick(activation=torch.tanh).fit(X, Y)
     assert (named.engine_, own.engine_) == ("compiled", "torch")
     np.testing.assert_allclose(named.coefs_[0], own.coefs_[0], rtol=1e-6, atol=1e-9)
+    np.testing.assert_array_equal(named.predict(X), own.predict(X))
     with pytest.raises(ModelFileError, match="which a model file cannot hold"):
         own.save("never.safetensors")
     with pytest.raises(ParameterError, match="activation"):

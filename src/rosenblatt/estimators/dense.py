@@ -346,8 +346,9 @@ class DenseEstimator(Estimator):
         """The network as a plain ``nn.Module`` with the fitted numbers; raw outputs, in eval mode, on the CPU."""
         self._check_fitted("module_")
         sizes = [self.coefs_[0].shape[0], *(c.shape[1] for c in self.coefs_)]
+        between = self._activation()  # a callable is tried out, which takes real numbers
         with torch.device("meta"):
-            module = MLP(sizes, self._activation(), float(self.dropout))
+            module = MLP(sizes, between, float(self.dropout))
         for layer, coef, intercept in zip(module.layers, self.coefs_, self.intercepts_, strict=True):
             layer.weight = torch.nn.Parameter(torch.from_numpy(coef).T)
             layer.bias = torch.nn.Parameter(torch.from_numpy(intercept))
