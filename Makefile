@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint shapes slow bench docs size clean
+.PHONY: help demo test lint shapes slow bench bench-dense docs size clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ lint: $(VENV)/lint ## ruff: style and formatting
 
 bench: $(VENV)/test ## figures against peers, minutes; each script prints its table
 	$(BIN)/python benchmarks/drop_in.py
+
+bench-dense: $(VENV)/core ## dense networks beside scikit-learn and plain PyTorch, two minutes on an idle machine
+	$(BIN)/python benchmarks/dense.py
 
 docs: $(VENV)/docs ## the pages of docs/ as a site, in site/
 	$(BIN)/python -m mkdocs build --strict --quiet

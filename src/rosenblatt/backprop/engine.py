@@ -34,10 +34,10 @@ OUTPUTS = {
 LOSSES = {"squared_error": kernels.SQUARED, "log_loss": kernels.LOG, "poisson": kernels.POISSON}
 _PAIRS = {("identity", "squared_error"), ("logistic", "log_loss"), ("softmax", "log_loss"), ("exp", "poisson")}
 _BLOCK = 1024
-_ONE_THREAD = 16e6
+_ONE_THREAD = 64e6
 """Multiplications and additions of a batch's largest matrix product below which BLAS gets one thread.
 
-Below it two threads gain nothing, and on a busy machine each product waits for a core: a fit took 20 times as long.
+Below it two threads gain little, and where anything else runs each product waits for a core: a fit took 20 times as long.
 """
 _SMOOTHING = 0.99
 """Decay of the squared gradients in "rmsprop", as PyTorch has it."""
