@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
 from rosenblatt.errors import DataError, LabelError, NonFiniteError, OutputError, ParameterError, ShapeError
 
@@ -242,6 +242,35 @@ def weights(who: str, sample_weight: Any, X: Any, dtype: Any = np.float64) -> np
     if not checked.any():
         raise DataError(f"{who}: all sample weights are zero; expected at least one above 0.")
     return checked
+
+
+def class_labels(who: str, y: Any, count: int, *, noun: str = "sample") -> np.ndarray:
+    """Labels (N,) of at least two classes, as many as there are samples.
+
+    Args:
+        who: Start of the messages.
+        y: The labels, numbers or text.
+        count: N.
+        noun: What a label belongs to.
+
+    Raises:
+        ShapeError: Not one label a sample.
+        NonFiniteError, DataError: NaN, infinity or fractions.
+        LabelError: One class only.
+    """
+    try:
+        labels = column_or_1d(y, warn=True)
+    except ValueError as error:
+        raise ShapeError(f"{who}: y {np.shape(y)}; expected one label a {noun} ({count},).") from error
+    if len(labels) != count:
+        raise ShapeError(f"{who}: X has {count} {noun}s and y {len(labels)} labels; expected as many.")
+    if labels.dtype.kind == "f":
+        finite(who, labels, name="y")
+        if (labels != np.round(labels)).any():
+            fraction = labels[labels != np.round(labels)][0]
+            raise DataError(f"{who}: y holds fractions such as {fraction}; expected classes.")
+    two_classes(who, np.unique(labels))
+    return labels
 
 
 def two_classes(who: str, classes: np.ndarray) -> None:

@@ -176,21 +176,8 @@ def _seeds(random_state: Any, seeds: int) -> tuple[int, int, list[int]]:
 
 
 def _check_data(X: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.utils.validation import column_or_1d
-
     X = _check_inputs(X, "X")
-    try:
-        y = column_or_1d(y, warn=True)
-    except ValueError as error:
-        raise ShapeError(f"{_WHO}: y {np.shape(y)}; expected one label a sample ({len(X)},).") from error
-    if len(X) != len(y):
-        raise ShapeError(f"{_WHO}: X has {len(X)} samples and y {len(y)} labels; expected as many.")
-    if y.dtype.kind == "f":
-        _validate.finite(_WHO, y, name="y")
-        if (y != np.round(y)).any():
-            raise DataError(f"{_WHO}: y holds fractions such as {y[y != np.round(y)][0]}; expected classes.")
-    _validate.two_classes(_WHO, np.unique(y))
-    return X, y
+    return X, _validate.class_labels(_WHO, y, len(X))
 
 
 def _check_inputs(X: ArrayLike, name: str) -> np.ndarray:

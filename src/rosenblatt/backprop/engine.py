@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from rosenblatt.backprop import kernels
+from rosenblatt.backprop import functions, kernels
 from rosenblatt.layers.activations import find
 
 ACTIVATIONS = {
-    "step": kernels.STEP, "sign": kernels.SIGN, "linear": kernels.LINEAR, "logistic": kernels.LOGISTIC,
-    "tanh": kernels.TANH, "relu": kernels.RELU, "leaky_relu": kernels.LEAKY, "elu": kernels.ELU, "selu": kernels.SELU,
-    "softplus": kernels.SOFTPLUS, "gelu": kernels.GELU, "silu": kernels.SILU, "mish": kernels.MISH,
-    "hard_sigmoid": kernels.HARD,
+    "step": functions.STEP, "sign": functions.SIGN, "linear": functions.LINEAR, "logistic": functions.LOGISTIC,
+    "tanh": functions.TANH, "relu": functions.RELU, "leaky_relu": functions.LEAKY, "elu": functions.ELU, "selu": functions.SELU,
+    "softplus": functions.SOFTPLUS, "gelu": functions.GELU, "silu": functions.SILU, "mish": functions.MISH,
+    "hard_sigmoid": functions.HARD,
 }  # fmt: skip
 OUTPUTS = {
     "identity": kernels.OUT_IDENTITY, "logistic": kernels.OUT_LOGISTIC, "softmax": kernels.OUT_SOFTMAX,

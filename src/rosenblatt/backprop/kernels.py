@@ -1,223 +1,18 @@
-"""The compiled pieces of `rosenblatt.backprop.engine`: elementary functions, layers, losses and updates.
-
-Every loop runs over contiguous memory with the choice of function outside, so that it fills the vector registers.
-exp is written out because a call into the C library would stop that. NaN always passes through: comparisons are
-ordered so that it does, and the fast-math flags never include nnan or ninf.
-"""
+"""The compiled pieces of `rosenblatt.backprop.engine`: dropout, outputs, losses, gradients, updates and the epoch."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numba import float32, njit
-from numba.extending import overload
+from numba import njit
 
-FAST = {"contract", "reassoc", "arcp", "nsz"}
-STEP, SIGN, LINEAR, LOGISTIC, TANH, RELU, LEAKY, ELU, SELU, SOFTPLUS, GELU, SILU, MISH, HARD = range(14)
+from rosenblatt.backprop.functions import FAST, activate, exp
+
 OUT_IDENTITY, OUT_LOGISTIC, OUT_SOFTMAX, OUT_EXP = range(4)
 SQUARED, LOG, POISSON = range(3)
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
 FAN_IN, FAN_OUT, COEF, INTERCEPT, WIDTH_BEFORE = range(5)
-LEAK, SELU_ALPHA, SELU_SCALE = 0.01, 1.6732632423543772, 1.0507009873554805
-
-
-def _split(x: Any) -> Any:  # compiled code sees the overload below: e^x = power + power * q, as (power, q)
-    return 1, np.expm1(x)
-
-
-def _split_single(x):
-    # x = n ln 2 + r; adding 1.5 * 2^23 rounds to the integer n and leaves it in the low bits
-    x = np.float32(88.0) if x > np.float32(88.0) else x
-    x = np.float32(-87.0) if x < np.float32(-87.0) else x
-    t = x * np.float32(1.4426950408889634) + np.float32(12582912.0)
-    n = t - np.float32(12582912.0)
-    r = x - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
-    q = np.float32(1 / 5040)
-    q = q * r + np.float32(1 / 720)
-    q = q * r + np.float32(1 / 120)
-    q = q * r + np.float32(1 / 24)
-    q = q * r + np.float32(1 / 6)
-    q = q * r + np.float32(0.5)
-    q = q * r * r + r
-    power = np.int32((np.float32(t).view(np.int32) + np.int32(127)) << np.int32(23)).view(np.float32)
-    return power, q
-
-
-def _split_double(x):
-    x = 709.0 if x > 709.0 else x
-    x = -708.0 if x < -708.0 else x
-    t = x * 1.4426950408889634 + 6755399441055744.0
-    n = t - 6755399441055744.0
-    r = x - n * 0.693145751953125 - n * 1.42860682030941723212e-6
-    q = 1 / 6227020800
-    q = q * r + 1 / 479001600
-    q = q * r + 1 / 39916800
-    q = q * r + 1 / 3628800
-    q = q * r + 1 / 362880
-    q = q * r + 1 / 40320
-    q = q * r + 1 / 5040
-    q = q * r + 1 / 720
-    q = q * r + 1 / 120
-    q = q * r + 1 / 24
-    q = q * r + 1 / 6
-    q = q * r + 0.5
-    q = q * r * r + r
-    power = np.int64((np.float64(t).view(np.int64) + np.int64(1023)) << np.int64(52)).view(np.float64)
-    return power, q
-
-
-@overload(_split, jit_options={"fastmath": {"contract"}, "error_model": "numpy"})  # reassoc would undo the rounding
-def _split_by_type(x):
-    return _split_single if x == float32 else _split_double
-
-
-def _expm1(x: Any) -> Any:  # compiled code sees the overload below
-    return np.expm1(x)
-
-
-def _expm1_single(x):
-    power, q = _split(x)
-    return power * q + (power - np.float32(1.0))
-
-
-def _expm1_double(x):
-    power, q = _split(x)
-    return power * q + (power - 1.0)
-
-
-@overload(_expm1, jit_options={"fastmath": {"contract"}, "error_model": "numpy"})
-def _expm1_by_type(x):
-    return _expm1_single if x == float32 else _expm1_double
-
-
-def _exp(x: Any) -> Any:  # compiled code sees the overload below
-    return np.exp(x)
-
-
-def _exp_single(x):
-    power, q = _split(x)
-    return np.float32(np.inf) if x > np.float32(88.0) else power * q + power
-
-
-def _exp_double(x):
-    power, q = _split(x)
-    return np.inf if x > 709.0 else power * q + power
-
-
-@overload(_exp, jit_options={"fastmath": {"contract"}, "error_model": "numpy"})
-def _exp_by_type(x):
-    return _exp_single if x == float32 else _exp_double
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def activate(code, z, slope):
-    """Replace pre-activations by activations and write the derivatives, both flat.
-
-    Args:
-        code: The function's number, such as ``RELU``.
-        z: Values, changed in place.
-        slope: Where the derivatives go.
-    """
-    kind = z.dtype.type
-    zero, one, two, half = kind(0), kind(1), kind(2), kind(0.5)
-    n = z.size
-    if code == RELU:
-        for i in range(n):
-            v = z[i]
-            slope[i] = zero if v <= zero else one
-            z[i] = zero if v <= zero else v
-    elif code == TANH:
-        top = kind(20)
-        for i in range(n):
-            v = top if z[i] > top else z[i]
-            v = -top if v < -top else v
-            e = _expm1(two * v)
-            h = e / (e + two)
-            z[i] = h
-            slope[i] = one - h * h
-    elif code == LOGISTIC:
-        for i in range(n):
-            h = one / (one + _exp(-z[i]))
-            z[i] = h
-            slope[i] = (one - h) * h
-    elif code == LINEAR:
-        slope[:n] = one
-    elif code == STEP:
-        for i in range(n):
-            z[i] = one if z[i] >= zero else zero
-            slope[i] = zero
-    elif code == SIGN:
-        for i in range(n):
-            z[i] = one if z[i] > zero else (-one if z[i] < zero else zero)
-            slope[i] = zero
-    elif code == LEAKY:
-        leak = kind(LEAK)
-        for i in range(n):
-            d = leak if z[i] <= zero else one
-            slope[i] = d
-            z[i] *= d
-    elif code in (ELU, SELU):
-        scale = one if code == ELU else kind(SELU_SCALE)
-        low = one if code == ELU else kind(SELU_SCALE * SELU_ALPHA)
-        for i in range(n):
-            v = z[i]
-            e = low * _expm1(zero if v > zero else v)
-            slope[i] = e + low if v <= zero else scale
-            z[i] = e if v <= zero else scale * v
-    elif code == SOFTPLUS:
-        _softplus(z, slope)
-    elif code == GELU:
-        width, density = kind(math.sqrt(0.5)), kind(1 / math.sqrt(2 * math.pi))
-        for i in range(n):
-            v = z[i]
-            share = half * kind(math.erfc(-v * width))
-            slope[i] = share + v * density * _exp(-half * v * v)
-            z[i] = v * share
-    elif code == SILU:
-        for i in range(n):
-            v = z[i]
-            s = one / (one + _exp(-v))
-            slope[i] = s * (one + v * (one - s))
-            z[i] = v * s
-    elif code == MISH:
-        top = kind(20)
-        for i in range(n):
-            v = z[i]
-            e = _exp(top if v > top else v)  # tanh(ln(1 + e)) = (e² + 2e) / (e² + 2e + 2)
-            a = e * (e + two)
-            t = a / (a + two)
-            slope[i] = t + v * (one - t * t) * (e / (one + e))
-            z[i] = v * t
-    else:
-        _hard_sigmoid(z, slope)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _softplus(z, slope):
-    kind = z.dtype.type
-    zero, one, two = kind(0), kind(1), kind(2)
-    for i in range(z.size):
-        v = z[i]
-        e = _exp(v if v < zero else -v)
-        s = e / (two + e)  # ln(1 + e) = 2 artanh(s), s at most 1/3
-        square, total = s * s, zero
-        for k in range(18, 0, -1):
-            total = (total + one / kind(2 * k + 1)) * square
-        slope[i] = e / (one + e) if v < zero else one / (one + e)
-        z[i] = (zero if v < zero else v) + two * s * (one + total)
-
-
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _hard_sigmoid(z, slope):
-    kind = z.dtype.type
-    zero, six, three, sixth = kind(0), kind(6), kind(3), kind(1 / 6)
-    for i in range(z.size):
-        v = z[i] + three
-        slope[i] = zero if v <= zero or v >= six else sixth
-        v = zero if v < zero else v
-        z[i] = (six if v > six else v) / six
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -279,7 +74,7 @@ def emit(code, z):
                 top = row[j] if row[j] > top else top
             total = kind(0)
             for j in range(row.size):
-                e = _exp(row[j] - top)
+                e = exp(row[j] - top)
                 row[j] = e
                 total += e
             scale = one / total
@@ -288,7 +83,7 @@ def emit(code, z):
     elif code != OUT_IDENTITY:
         flat = z.reshape(z.size)
         for i in range(flat.size):
-            e = _exp(-flat[i] if code == OUT_LOGISTIC else flat[i])
+            e = exp(-flat[i] if code == OUT_LOGISTIC else flat[i])
             flat[i] = one / (one + e) if code == OUT_LOGISTIC else e
 
 

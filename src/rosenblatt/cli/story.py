@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from rosenblatt import _validate
 from rosenblatt.cli import inputs
 from rosenblatt.cli.train import say, show
 from rosenblatt.data.fetch import fetch
@@ -17,6 +16,7 @@ from rosenblatt.eras import History
 from rosenblatt.eras import history as climb
 from rosenblatt.errors import DataError, ParameterError
 from rosenblatt.report import demo_report
+from rosenblatt.report.canvas import write_figure
 
 DEMO_SAMPLES = 4000
 """Training samples of a demo at most: the ladder on all of MNIST takes minutes, and the demo promises one."""
@@ -109,8 +109,4 @@ def _write(found: History, out: Path, force: bool) -> None:
     if out.suffix.lower() == ".html":
         demo_report(found, out, overwrite=force)
         return
-    import io
-
-    picture = io.BytesIO()
-    found.figure().savefig(picture, format=out.suffix[1:].lower(), dpi=150)
-    _validate.write_whole(out, picture.getvalue(), overwrite=force)
+    write_figure(found.figure(), out, dpi=150, overwrite=force)

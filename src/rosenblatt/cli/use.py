@@ -16,6 +16,7 @@ from rosenblatt.cli.train import check_output, say, score, show
 from rosenblatt.data.tables import is_table_path
 from rosenblatt.errors import DataError, ParameterError
 from rosenblatt.files import describe
+from rosenblatt.report.canvas import write_figure
 
 
 def _inputs(
@@ -164,7 +165,5 @@ def _draw(
     for path in paths:
         check_output(path, force=force)
     for path, figure in zip(paths, figures.values(), strict=True):
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=120)
-        _validate.write_whole(path, picture.getvalue(), overwrite=force)
+        write_figure(figure, path, dpi=120, overwrite=force)
     return paths

@@ -12,7 +12,6 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.validation import column_or_1d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -151,20 +150,8 @@ class CNNClassifier(ClassifierMixin, Estimator):
     def _check_targets(
         self, who: str, y: ArrayLike, pictures: np.ndarray, sample_weight: ArrayLike | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        try:
-            labels = column_or_1d(y, warn=True)
-        except ValueError as error:
-            raise ShapeError(f"{who}: y {np.shape(y)}; expected one label a picture ({len(pictures)},).") from error
-        if len(labels) != len(pictures):
-            raise ShapeError(f"{who}: X has {len(pictures)} pictures and y {len(labels)} labels; expected as many.")
-        if labels.dtype.kind == "f":
-            _validate.finite(who, labels, name="y")
-            if (labels != np.round(labels)).any():
-                raise DataError(
-                    f"{who}: y holds fractions such as {labels[labels != np.round(labels)][0]}; expected classes."
-                )
+        labels = _validate.class_labels(who, y, len(pictures), noun="picture")
         self.classes_, codes = np.unique(labels, return_inverse=True)
-        _validate.two_classes(who, self.classes_)
         weight = _validate.weights(who, sample_weight, pictures.reshape(len(pictures), -1))
         if self.class_weight is not None:
             by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)

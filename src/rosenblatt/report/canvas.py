@@ -5,11 +5,15 @@ Colours: Okabe & Ito 2008, "Color universal design".
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from rosenblatt._validate import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,3 +122,14 @@ def picture_shape(size: int) -> tuple[int, int, int] | None:
         if side * side * channels == size and side >= 4:
             return side, side, channels
     return None
+
+
+def write_figure(figure: Figure, path: Path, *, dpi: int, overwrite: bool) -> Path:
+    """Write a figure whole or not at all, in the format of the path's suffix (.png, .svg, .pdf).
+
+    Raises:
+        OutputError: The path exists and ``overwrite`` is False, or it cannot be written.
+    """
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=dpi)
+    return write_whole(path, drawn.getvalue(), overwrite=overwrite)
