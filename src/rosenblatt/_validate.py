@@ -68,6 +68,23 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Words:
+    """One or more of a few words, joined by "+", each once; or "none"."""
+
+    options: tuple[str, ...]
+
+    def accepts(self, value: Any) -> bool:
+        """Whether value is "none" or such a combination."""
+        if not isinstance(value, str):
+            return False
+        words = value.split("+")
+        return value == "none" or (set(words) <= set(self.options) and len(set(words)) == len(words))
+
+    def __str__(self) -> str:
+        return "'none' or one or more, joined by '+', of " + ", ".join(repr(option) for option in self.options)
+
+
+@dataclass(frozen=True)
 class Of:
     """An instance of a type."""
 
@@ -89,7 +106,7 @@ FLAG = Of((bool, np.bool_, numbers.Integral), "True, False or a verbosity count"
 SEED = Of((numbers.Integral, np.random.RandomState, type(None)), "None, an integer or a numpy RandomState")
 CALLABLE = Of(Callable, "a callable")
 
-Rule = Number | Choice | Of
+Rule = Number | Choice | Of | Words
 
 
 def nearest(word: Any, options: Iterable[Any]) -> str:
@@ -111,7 +128,7 @@ def parameter(who: str, name: str, value: Any, rules: tuple[Rule, ...] | Rule) -
     rules = rules if isinstance(rules, tuple) else (rules,)
     if any(rule.accepts(value) for rule in rules):
         return
-    options = [o for rule in rules if isinstance(rule, Choice) for o in rule.options]
+    options = [o for rule in rules if isinstance(rule, (Choice, Words)) for o in rule.options]
     expected = " or ".join(str(rule) for rule in rules)
     raise ParameterError(f"{who}: {name}={value!r}; expected {expected}.{nearest(value, options)}")
 

@@ -22,6 +22,9 @@ SYSTEMS = (
     ("mlp", "MLPClassifier, MLPRegressor", 1986, "multilayer perceptron with backpropagation"),
     ("shallow", "shallow_baseline", 1995, "feature selection and support vector machine"),
     ("lenet5", "CNNClassifier(network='lenet5')", 1998, "LeNet-5 as published"),
+    ("alexnet-2012", "CNNClassifier(network='alexnet-2012')", 2012, "AlexNet as published: two towers"),
+    ("alexnet", "CNNClassifier(network='alexnet')", 2014, "AlexNet in one tower, takes published weights"),
+    ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
     ("quick", "CNNClassifier(network='quick')", 2018, "small modern convolutional network"),
 )
 

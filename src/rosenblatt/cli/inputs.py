@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ class Prepared:
         said: What the user should know, a line each.
     """
 
-    X: np.ndarray
+    X: Any
     y: np.ndarray
-    held_X: np.ndarray | None = None
+    held_X: Any = None
     held_y: np.ndarray | None = None
     recipe: Recipe | None = None
     said: list[str] = field(default_factory=list)
@@ -132,24 +132,42 @@ def _transform(recipe: Recipe, table: Any, said: list[str], who: str = "held-out
     return X
 
 
-def prepare_pictures(path: Path, *, size: int | None, skip_bad: bool, holdout: float, seed: int) -> Prepared:
-    """Read a folder with one sub-folder a class and hold pictures out.
+def prepare_pictures(
+    path: Path, *, size: int | None, skip_bad: bool, holdout: float, seed: int, target: str | None = None
+) -> Prepared:
+    """Find labelled pictures and hold some out; those of ImageNet's own validation folder, where it has one.
+
+    What does not fit into memory stays on disk and is streamed.
 
     Raises:
-        DataError, PictureError, LabelError: See `rosenblatt.data.folders.read_folder`.
+        DataError, ColumnError, PictureError, LabelError: See `rosenblatt.data.sources.open_pictures`.
     """
-    from rosenblatt.data.folders import read_folder
+    from rosenblatt.data import layouts
+    from rosenblatt.data.sources import open_pictures
 
-    folder = read_folder(path, size=size, skip_bad=skip_bad, who=f"train {path}")
-    train, held = hold_out(folder.labels, holdout, seed)
-    said = [f"skipped {name}: {reason}" for name, reason in folder.skipped]
-    return _split(folder.pictures, folder.labels, train, held, said)
+    who = f"train {path}"
+    own = layouts.is_imagenet(path)
+    source = open_pictures(path, target=target, size=size, channels=3 if own else None, skip_bad=skip_bad, who=who)
+    said = [f"skipped {name}: {reason}" for name, reason in source.skipped]
+    if own and layouts.has_validation(path):
+        held = layouts.imagenet(path, "val", who)
+        names, labels = [str(name) for name in held.names], np.asarray(held.labels)
+        answered = replace(source, items=held.items, names=names, labels=labels)
+        return Prepared(source, source.labels, answered, labels, said=said)
+    if not source.fits():
+        said.append(f"{len(source)} pictures are streamed: {source.nbytes / 2**30:.1f} GiB would not fit into memory")
+        return _split(source, source.labels, *hold_out(source.labels, holdout, seed), said)
+    pictures, rows = source.load()
+    said = [f"skipped {name}: {reason}" for name, reason in source.skipped]
+    return _split(pictures, source.labels[rows], *hold_out(source.labels[rows], holdout, seed), said)
 
 
-def _split(X: np.ndarray, y: np.ndarray, train: np.ndarray, held: np.ndarray, said: list[str]) -> Prepared:
+def _split(X: Any, y: np.ndarray, train: np.ndarray, held: np.ndarray, said: list[str]) -> Prepared:
     if not len(held):
         return Prepared(X, y, said=said)
-    return Prepared(X[train], y[train], X[held], y[held], said=said)
+    if isinstance(X, np.ndarray):
+        return Prepared(X[train], y[train], X[held], y[held], said=said)
+    return Prepared(X.take(train), y[train], X.take(held), y[held], said=said)
 
 
 def prepare_named(name: str, *, pictures: bool, holdout: float, seed: int) -> Prepared:

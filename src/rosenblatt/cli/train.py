@@ -44,7 +44,7 @@ def _register(system: str) -> None:
 
 
 def _own_options(system: str) -> list[inspect.Parameter]:
-    what = "A CSV or Parquet file" if system in _TABLES else "A folder of pictures"
+    what = "A CSV or Parquet file" if system in _TABLES else "A folder of pictures, a list, tar shards"
     options = [
         _given("data", str, typer.Argument(help=f"{what}, or the name of a data set.", show_default=False)),
         _given("out", Path, typer.Option("--out", "-o", help="The model file to write.", show_default=False)),
@@ -61,6 +61,7 @@ def _own_options(system: str) -> list[inspect.Parameter]:
             *options,
             _given("size", Optional[int], typer.Option(help=words), None),  # noqa: UP045
             _given("skip_bad", bool, typer.Option("--skip-bad", help="Leave unreadable pictures out."), False),
+            _given("target", Optional[str], typer.Option(help="The column of labels, for a list."), None),  # noqa: UP045
         ]
     text = Optional[str]  # noqa: UP045 - typer of older versions reads this form only
     options += [
@@ -102,7 +103,7 @@ def train(system: str, parameters: list[Parameter], given: dict[str, Any]) -> No
         say(line)
     estimator = _estimator(system, chosen, given, data)
     started = time.perf_counter()
-    estimator.fit(data.X, data.y)
+    estimator.fit(data.X, None if hasattr(data.X, "items") else data.y)  # pictures on disk have their own labels
     seconds = time.perf_counter() - started
     if data.recipe is not None:
         estimator.preprocessing_ = data.recipe
@@ -134,8 +135,10 @@ def _prepare(system: str, given: dict[str, Any], chosen: dict[str, Any]) -> Any:
             test=given["test"],
             seed=seed,
         )
+    # the paper's own size, of which the network sees patches of 224
+    size = given["size"] or (256 if chosen.get("network") == "alexnet-2012" else None)
     return inputs.prepare_pictures(
-        path, size=given["size"], skip_bad=given["skip_bad"], holdout=given["holdout"], seed=seed
+        path, size=size, skip_bad=given["skip_bad"], holdout=given["holdout"], seed=seed, target=given["target"]
     )
 
 
@@ -160,7 +163,11 @@ def score(estimator: Any, X: Any, y: Any) -> dict[str, float]:
         from rosenblatt._validate import known_labels
 
         known_labels("score", np.asarray(y), estimator.classes_)
-        return {"accuracy": float(estimator.score(X, y)), "n": len(X)}
+        given = None if hasattr(X, "items") else y  # pictures on disk have their own labels
+        scores = {"accuracy": float(estimator.score(X, given))}
+        if len(estimator.classes_) > 20 and hasattr(estimator, "top_k_score"):
+            scores["top5"] = estimator.top_k_score(X, given, k=5)
+        return {**scores, "n": len(X)}
     predicted = recipe.restore(estimator.predict(X))
     rmse = float(np.sqrt(np.mean((predicted - y) ** 2)))
     return {"r2": float(r2_score(y, predicted)) if len(y) > 1 else float("nan"), "rmse": rmse, "n": len(X)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,32 @@ def _inputs(
 
 
 def _pictures(estimator: Any, path: Path, skip_bad: bool, target: bool, said: list[str]) -> Any:
+    from rosenblatt.data import layouts
     from rosenblatt.data.folders import read_pictures
 
     if is_table_path(path):
         raise DataError(f"{path} is a table; this model takes pictures. Pass a folder of pictures.")
     height, width, channels = estimator.picture_shape_
+    if target and (path.suffix == ".tar" or layouts.is_shards(path) or layouts.is_imagenet(path)):
+        return _stored(estimator, path, skip_bad)
     found = read_pictures(path, size=(height, width), channels=channels, skip_bad=skip_bad)
     y = _labels(path, found.paths) if target else None
     said += [f"skipped {name}: {reason}" for name, reason in found.skipped]
     return found.pictures, y, [str(name) for name in found.paths]
+
+
+def _stored(estimator: Any, path: Path, skip_bad: bool) -> Any:
+    """Labelled pictures of shards, or of ImageNet's validation part, on disk."""
+    from rosenblatt.data import layouts
+    from rosenblatt.data.sources import open_pictures
+
+    height, width, channels = estimator.picture_shape_
+    source = open_pictures(path, size=(height, width), channels=channels, skip_bad=skip_bad)
+    if layouts.is_imagenet(path) and layouts.has_validation(path):
+        held = layouts.imagenet(path, "val", str(path))
+        names = [str(name) for name in held.names]
+        source = replace(source, items=held.items, names=names, labels=np.asarray(held.labels))
+    return source, source.labels, list(source.names)
 
 
 def _labels(folder: Path, paths: list[Path]) -> np.ndarray:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,24 +18,31 @@ from torch.nn import functional as F
 from rosenblatt import _validate
 from rosenblatt._types import ArrayLike, PathLike
 from rosenblatt._validate import NONE, SEED, Choice, Number, Of
-from rosenblatt.data.folders import read_folder, read_pictures
+from rosenblatt.data.augment import KEPT, Augment, Colours, centre, ten_crops
+from rosenblatt.data.folders import read_pictures
 from rosenblatt.data.pictures import as_pictures
-from rosenblatt.data.resident import Resident
-from rosenblatt.errors import DataError, ShapeError
+from rosenblatt.data.pretrained import DEVIATION, MEAN, read_weights, start_from
+from rosenblatt.data.sources import PictureSource
+from rosenblatt.data.streamed import Streamed
+from rosenblatt.errors import DataError, DeviceError, ModelFileError, ShapeError
 from rosenblatt.estimators.base import Estimator, expect_shape
+from rosenblatt.estimators.cnn_inputs import Pictures, batches, blocks, inputs_of, sample_of, shape_of, split
+from rosenblatt.estimators.cnn_networks import NETWORKS, build, network_of, refuse_misfit
 from rosenblatt.losses.classification import cross_entropy
 from rosenblatt.losses.penalty import map_criterion
-from rosenblatt.models.lenet5 import BACKGROUND, FOREGROUND, SIDE, LeNet5
-from rosenblatt.models.quick import Quick
+from rosenblatt.metrics.ranking import top_k_accuracy
+from rosenblatt.models.lenet5 import BACKGROUND, FOREGROUND, SIDE
 from rosenblatt.train.follow import follow
-from rosenblatt.train.plan import STANDARD, Plan
+from rosenblatt.train.plan import Plan
 from rosenblatt.train.precision import autocast, choose_device, choose_precision
 from rosenblatt.train.seeds import PrivateRandom, draw_seed, generator
 from rosenblatt.train.supervised import supervised
 
-NETWORKS = ("quick", "lenet5")
-_RATES = {"quick": 1e-2, "lenet5": 3e-3}
+if TYPE_CHECKING:
+    pass
+
 _EVALUATION_BATCH = 1000
+_PIXELS = 1 << 22  # of a block in evaluation: large pictures go in smaller blocks
 
 
 class CNNClassifier(ClassifierMixin, Estimator):
@@ -45,25 +52,32 @@ class CNNClassifier(ClassifierMixin, Estimator):
     start, a few dozen rarely are.
 
     Args:
-        network: "quick" (small and modern, the default) or "lenet5" (LeCun et al. 1998, as published).
-        epochs: Passes over the training pictures.
+        network: "quick" (small and modern, the default), "resnet", "lenet5" (LeCun et al. 1998), "alexnet-2012"
+            (Krizhevsky et al. 2012, as published), "alexnet" (its one-tower form, which takes published weights); or a
+            torch module of your own, which is copied with the weights that it has.
+        weights: Start from weights: a .safetensors or .pth file, or "imagenet" for the published ones of "alexnet".
+        epochs: Passes over the training pictures; None takes 8, for "alexnet-2012" 90.
         batch_size: Pictures a step.
-        learning_rate: Top of the schedule; None takes 1e-2 for "quick" and 3e-3 for "lenet5".
+        learning_rate: Top of the schedule; None takes the network's own: 1e-2 for "quick", "alexnet" and "alexnet-2012",
+            3e-3 for "lenet5" and "resnet", 1e-3 for a module.
         class_weight: None, "balanced", or a dict class -> weight.
         random_state: Seed of weights, order and augmentation.
-        device: "auto", "cpu", "cuda", ...
+        device: "auto", "cpu", "cuda", ...; for "alexnet-2012" also two with a comma, one for each tower.
         verbose: 0 silent, 1 a progress bar on a terminal, 2 one line an epoch.
-        plan: Everything else; this system's own choices are Adam and the one-cycle schedule.
+        plan: Everything else; this system's own choices are Adam and the one-cycle schedule, for the AlexNets gradient
+            descent with momentum (the page has them all).
 
     Attributes:
         classes_: Class labels, sorted.
         module_: The network, a plain ``nn.Module`` on prepared pictures (N, C, H, W).
         picture_shape_: (H, W, C) of the training pictures.
-        input_scale_, input_offset_: Pixels become ``pixel * scale + offset``, one number a channel.
+        crop_: (H, W) that the network sees: the whole picture, or what "crop" cuts out of it.
+        input_scale_, input_offset_: Pixels become ``pixel * scale + offset``: a number a channel, or one a pixel.
         history_, device_, precision_, n_iter_, best_epoch_: The training record.
 
     Reference:
-        LeCun, Bottou, Bengio & Haffner 1998, doi:10.1109/5.726791.
+        LeCun, Bottou, Bengio & Haffner 1998, doi:10.1109/5.726791; Krizhevsky, Sutskever & Hinton 2012,
+        doi:10.1145/3065386; He, Zhang, Ren & Sun 2015, arXiv:1512.03385.
 
     Example:
         >>> from sklearn.datasets import load_digits
@@ -74,8 +88,9 @@ class CNNClassifier(ClassifierMixin, Estimator):
     """
 
     _rules: ClassVar[Mapping[str, Any]] = {
-        "network": Choice(NETWORKS),
-        "epochs": Number(1, integer=True),
+        "network": (Choice(tuple(NETWORKS)), Of(nn.Module, "a torch module")),
+        "weights": (Of(str, "the path of a weight file, or 'imagenet'"), NONE),
+        "epochs": (Number(1, integer=True), NONE),
         "batch_size": Number(1, integer=True),
         "learning_rate": (Number(0, open_low=True), NONE),
         "class_weight": (Choice(("balanced",)), Of(Mapping, "a dict class -> weight"), NONE),
@@ -84,13 +99,13 @@ class CNNClassifier(ClassifierMixin, Estimator):
         "verbose": Of((bool, int), "0, 1 or 2"),
         "plan": (Of(Plan, "a rosenblatt.Plan"), NONE),
     }
-    _own_plan = Plan(optimizer="adam", schedule="onecycle").over(STANDARD)
 
     def __init__(
         self,
         *,
-        network: str = "quick",
-        epochs: int = 8,
+        network: str | nn.Module = "quick",
+        weights: str | None = None,
+        epochs: int | None = None,
         batch_size: int = 128,
         learning_rate: float | None = None,
         class_weight: str | Mapping[Any, float] | None = None,
@@ -100,6 +115,7 @@ class CNNClassifier(ClassifierMixin, Estimator):
         plan: Plan | None = None,
     ):
         self.network = network
+        self.weights = weights
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -112,99 +128,138 @@ class CNNClassifier(ClassifierMixin, Estimator):
     # ------------------------------------------------------------------------------------------------- fit
 
     def fit(
-        self, X: ArrayLike | PathLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self, X: ArrayLike | PathLike | PictureSource, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> CNNClassifier:
-        """Train from scratch.
+        """Train from scratch, or from ``weights``.
 
         Args:
             X: Pictures N H W or N H W C, uint8 (0 to 255) or floats, or a list of pictures of one size; or the path of
-                a folder with one sub-folder of pictures a class, as `rosenblatt.data.folders.read_folder` reads it.
-            y: Labels (N,), numbers or text; None where X is a folder, whose sub-folders name them.
+                a folder with one sub-folder of pictures a class, of a list, of tar shards or of ImageNet's folder, or a
+                source, as `rosenblatt.data.sources.open_pictures` opens them. What does not fit into memory is streamed,
+                and ``history_`` has the share of the time that was spent waiting for it (``data_wait``).
+            y: Labels (N,), numbers or text; None where X has its own; the name of the column of labels for a list.
             sample_weight: Weights (N,), or None.
 
         Raises:
             ParameterError, DeviceError: A constructor argument is wrong, or the device is not there.
             ShapeError, NonFiniteError, DataError, LabelError: The data is not as above, or has one class.
+            PictureError: Pictures on disk cannot be read.
             DivergedError: Training turned non-finite; the weights of the last good epoch are kept.
         """
         self._check_parameters()
-        who = f"{type(self).__name__}.fit"
-        plan = (self.plan or Plan()).over(self._own_plan)
-        X, y = _from_folder(who, X, y)
-        pictures = as_pictures(X, who=who)
-        codes, weight = self._check_targets(who, y, pictures, sample_weight)
-        self.picture_shape_ = tuple(int(n) for n in pictures.shape[1:])
-        self.integer_input_ = pictures.dtype == np.uint8
-        _refuse_small(who, self.network, self.picture_shape_)
+        who, chosen = f"{type(self).__name__}.fit", network_of(self.network)
+        plan = (self.plan or Plan()).over(chosen.plan)
+        device, second = self._devices()
+        pictures, y = inputs_of(who, X, y)
+        codes, weight = self._check_targets(who, y, len(pictures), sample_weight)
+        self.picture_shape_ = shape_of(pictures)
+        self.integer_input_ = isinstance(pictures, PictureSource) or pictures.dtype == np.uint8
+        self.crop_ = tuple(int(s * KEPT) if "crop" in str(plan.augment) else s for s in self.picture_shape_[:2])
+        self._refuse_small(who, chosen.least)
 
         seed = draw_seed(self.random_state)
-        train, held = _split(plan, codes, seed)
-        self._learn_scale(pictures[train])
-        device = choose_device(self.device)
+        train, held = split(plan, codes, seed)
+        sample = sample_of(pictures, train)
+        self._learn_scale(sample)
         self.device_, self.precision_ = str(device), choose_precision(plan.precision, device)
         with PrivateRandom(seed, device):
             self.module_ = self._place(self._rebuild(), device)
-        self._run(plan, pictures, codes, weight, train, held, seed)
+        if isinstance(self.network, nn.Module):
+            refuse_misfit(who, self.module_, self._example_input(), len(self.classes_))
+        if self.weights is not None:
+            start_from(self.module_, read_weights(self.weights, network=self.network), who=who)
+        if second is not None:
+            self.module_.two_devices(device, second)
+        with _own_generator(second, seed):
+            self._run(plan, pictures, codes, weight, train, held, seed, sample)
         return self
 
+    def _devices(self) -> tuple[torch.device, torch.device | None]:
+        first, comma, second = str(self.device).partition(",")
+        if comma and self.network != "alexnet-2012":
+            raise DeviceError(f"device={self.device!r} names two; expected one, except for network='alexnet-2012'.")
+        return choose_device(first), choose_device(second) if comma else None
+
+    def _refuse_small(self, who: str, least: int) -> None:
+        if min(self.crop_) < least:
+            height, width, _ = self.picture_shape_
+            need = -(-least * height // self.crop_[0])
+            raise ShapeError(
+                f"{who}: pictures of {height} x {width} pixels; expected at least {need} x {need} for {self.network!r}, "
+                "which sees no less at a time. Resize them, or take network='quick'."
+            )
+
     def _check_targets(
-        self, who: str, y: ArrayLike, pictures: np.ndarray, sample_weight: ArrayLike | None
+        self, who: str, y: ArrayLike, count: int, sample_weight: ArrayLike | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        labels = _validate.class_labels(who, y, len(pictures), noun="picture")
+        labels = _validate.class_labels(who, y, count, noun="picture")
         self.classes_, codes = np.unique(labels, return_inverse=True)
-        weight = _validate.weights(who, sample_weight, pictures.reshape(len(pictures), -1))
+        weight = _validate.weights(who, sample_weight, np.empty((count, 1)))
         if self.class_weight is not None:
             by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
             weight = by_class[codes] if weight is None else weight * by_class[codes]
         return codes.astype(np.int64), None if weight is None else weight.astype(np.float32)
 
-    def _learn_scale(self, pictures: np.ndarray) -> None:
-        """LeNet-5 maps the grey range to [-0.1, 1.175] as published; the others are standardised channel by channel."""
-        channels = pictures.shape[-1]
+    def _learn_scale(self, sample: np.ndarray) -> None:
+        """What each network's source does to its pixels, learned from some of the training pictures.
+
+        LeNet-5 maps the grey range to [-0.1, 1.175]; AlexNet-2012 takes the mean picture away and nothing else; published
+        weights want the colours that they were learned on; all others are standardised channel by channel.
+        """
+        channels = sample.shape[-1]
+        low, high = (0.0, 255.0) if self.integer_input_ else (float(sample.min()), float(sample.max()))
+        reach = high - low if high > low else 1.0
         if self.network == "lenet5":
-            low, high = (0.0, 255.0) if self.integer_input_ else (float(pictures.min()), float(pictures.max()))
-            scale = np.full(channels, (FOREGROUND - BACKGROUND) / (high - low if high > low else 1.0))
-            self.input_scale_ = scale.astype(np.float32)
-            self.input_offset_ = (BACKGROUND - low * scale).astype(np.float32)
-            return
-        sample = pictures[:: max(1, len(pictures) // 10_000)].reshape(-1, channels)
-        mean, deviation = sample.mean(0, dtype=np.float64), sample.std(0, dtype=np.float64)
-        deviation = np.where(deviation > 1e-12, deviation, 1.0)
-        self.input_scale_ = (1 / deviation).astype(np.float32)
-        self.input_offset_ = (-mean / deviation).astype(np.float32)
+            scale = np.full(channels, (FOREGROUND - BACKGROUND) / reach)
+            offset = BACKGROUND - low * scale
+        elif self.network == "alexnet-2012":
+            scale = np.full(channels, 255 / reach)
+            mean = torch.from_numpy(sample.mean(0, dtype=np.float64)).permute(2, 0, 1)[None]
+            offset = -centre(mean, self.crop_)[0].permute(1, 2, 0).numpy() * scale
+        elif self.network == "alexnet" and self.weights is not None and channels == 3:
+            scale = 1 / (reach * np.array(DEVIATION))
+            offset = -(low / reach + np.array(MEAN)) / np.array(DEVIATION)
+        else:
+            pixels = sample.reshape(-1, channels)
+            mean, deviation = pixels.mean(0, dtype=np.float64), pixels.std(0, dtype=np.float64)
+            deviation = np.where(deviation > 1e-12, deviation, 1.0)
+            scale, offset = 1 / deviation, -mean / deviation
+        self.input_scale_, self.input_offset_ = scale.astype(np.float32), offset.astype(np.float32)
 
     def _run(
         self,
         plan: Plan,
-        pictures: np.ndarray,
+        pictures: Pictures,
         codes: np.ndarray,
         weight: np.ndarray | None,
         train: np.ndarray,
         held: np.ndarray | None,
         seed: int,
+        sample: np.ndarray,
     ) -> None:
-        source = generator(seed)
-        x, y = torch.from_numpy(pictures).permute(0, 3, 1, 2), torch.from_numpy(codes)
-        w = None if weight is None else torch.from_numpy(weight)
-        rows = torch.from_numpy(train)
-        data = Resident(
-            x[rows], y[rows], None if w is None else w[rows],
-            device=self.device_, batch_size=self.batch_size, generator=source,
-        )  # fmt: skip
-        augment, prepare = _augmentation(plan.augment or "none", source), self._preparation()
+        source, chosen = generator(seed), network_of(self.network)
+        options: dict[str, Any] = {"device": self.device_, "batch_size": self.batch_size, "generator": source}
+        data = batches(pictures, codes, weight, train, **options)
+        words = plan.augment or "none"
+        colours = Colours.of(sample) if {"colour", "pca"} & set(words.split("+")) else None
+        augment, prepare = Augment(words, source, size=self.crop_, colours=colours), self._preparation()
+
+        def evaluate(_: nn.Module) -> dict[str, float]:
+            row = {"data_wait": data.wait_share} if isinstance(data, Streamed) else {}
+            return row if held is None else {**row, "validation_score": self._accuracy(pictures, codes, held)}
+
+        epochs = self.epochs or chosen.epochs
         records = supervised(
             self.module_,
             data,
-            self._loss(plan),
+            augment.loss(self._loss(plan)),
             plan=plan,
-            epochs=self.epochs,
-            learning_rate=self.learning_rate or _RATES[self.network],
+            epochs=epochs,
+            learning_rate=self.learning_rate or chosen.rate,
             prepare=lambda batch: prepare(augment(batch)),
-            evaluate=None if held is None else lambda _: {"validation_score": self._accuracy(x[held], y[held])},
+            evaluate=evaluate,
         )
-        done = follow(
-            records, self.module_, plan=plan, epochs=self.epochs, label=type(self).__name__, verbose=self.verbose
-        )
+        done = follow(records, self.module_, plan=plan, epochs=epochs, label=type(self).__name__, verbose=self.verbose)
         self.history_, self.best_epoch_, self.n_iter_ = done.rows, done.best_epoch, len(done.rows)
         self.stopped_ = done.stopped
 
@@ -216,10 +271,13 @@ class CNNClassifier(ClassifierMixin, Estimator):
     def _preparation(self) -> Callable[[Tensor], Tensor]:
         """Function from raw pixels (N, C, H, W) on the device to what the network takes."""
         scale = torch.from_numpy(self.input_scale_).to(self.device_).view(1, -1, 1, 1)
-        offset = torch.from_numpy(self.input_offset_).to(self.device_).view(1, -1, 1, 1)
+        # one number a channel, or one a pixel of the patch: both end in the channels
+        offset = torch.from_numpy(self.input_offset_).to(self.device_)
+        offset = offset.permute(2, 0, 1)[None] if offset.ndim == 3 else offset.view(1, -1, 1, 1)
+        size = getattr(self, "crop_", self.picture_shape_[:2])  # files of older versions do not have it
 
         def prepare(batch: Tensor) -> Tensor:
-            x = batch.float() * scale + offset
+            x = centre(batch, size).float() * scale + offset
             if self.network == "lenet5":
                 x = _to_field(x)
             return x.contiguous(memory_format=torch.channels_last)
@@ -229,30 +287,49 @@ class CNNClassifier(ClassifierMixin, Estimator):
     # --------------------------------------------------------------------------------------------- predict
 
     @torch.no_grad()
-    def _logits(self, x: Tensor) -> Tensor:
+    def _logits(self, parts: Iterable[Tensor], *, views: bool = False) -> Tensor:
+        """Logits (N, K) of the central patch; with ``views`` the logarithm of the mean probability over ten patches."""
         device, prepare = torch.device(self.device_), self._preparation()
         self.module_.eval()
-        parts = []
-        for batch in x.split(_EVALUATION_BATCH):
+
+        def forward(x: Tensor) -> Tensor:
             with autocast(device, self.precision_):
-                parts.append(self.module_(prepare(batch.to(device))).float().cpu())
-        return torch.cat(parts)
+                return self.module_(prepare(x)).float()
 
-    def _accuracy(self, x: Tensor, y: Tensor) -> float:
-        return float((self._logits(x).argmax(1) == y.cpu()).double().mean())
+        done = []
+        for part in parts:
+            x = part.to(device)
+            if views and tuple(x.shape[2:]) != tuple(self.crop_):
+                chances = [torch.softmax(forward(patch), 1) for patch in ten_crops(x, self.crop_)]
+                done.append(torch.stack(chances).mean(0).log().cpu())
+            else:
+                done.append(forward(x).cpu())
+        return torch.cat(done)
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:
-        """Logits (N, K) of the pictures; LeNet-5's are its negative penalties."""
+    def _block(self) -> int:
+        height, width, _ = self.picture_shape_
+        return max(1, min(_EVALUATION_BATCH, _PIXELS // (height * width)))
+
+    def _accuracy(self, pictures: Pictures, codes: np.ndarray, rows: np.ndarray) -> float:
+        logits = self._logits(blocks(pictures, rows, self._block()))
+        return float((logits.argmax(1).numpy() == codes[rows]).mean())
+
+    def decision_function(self, X: ArrayLike | PathLike | PictureSource) -> np.ndarray:
+        """Logits (N, K) of the pictures; LeNet-5's are its negative penalties.
+
+        Of "alexnet-2012", trained on patches, they are logarithms of the mean probabilities over ten patches of each
+        picture: the corners, the centre, and their mirror images (Krizhevsky et al. 2012, section 4.1).
+        """
         self._check_fitted("decision_function")
         pictures = self._same_kind("decision_function", X)
-        return self._logits(torch.from_numpy(pictures).permute(0, 3, 1, 2)).numpy()
+        return self._logits(blocks(pictures, None, self._block()), views=network_of(self.network).ten_crops).numpy()
 
-    def predict_proba(self, X: ArrayLike) -> np.ndarray:
+    def predict_proba(self, X: ArrayLike | PathLike | PictureSource) -> np.ndarray:
         """Probabilities (N, K), columns as in ``classes_``: the softmax of the logits."""
         self._check_fitted("predict_proba")
         return torch.softmax(torch.from_numpy(self.decision_function(X)).double(), 1).numpy()
 
-    def predict(self, X: ArrayLike) -> np.ndarray:
+    def predict(self, X: ArrayLike | PathLike | PictureSource) -> np.ndarray:
         """Labels (N,) of the pictures; X may be a folder or a file of pictures.
 
         Raises:
@@ -263,17 +340,35 @@ class CNNClassifier(ClassifierMixin, Estimator):
         return self.classes_[self.decision_function(X).argmax(1)]
 
     def score(
-        self, X: ArrayLike | PathLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self, X: ArrayLike | PathLike | PictureSource, y: Any = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Accuracy on pictures and their labels, or on a folder with one sub-folder a class."""
-        self._check_fitted("score")
-        who = f"{type(self).__name__}.score"
-        height, width, channels = self.picture_shape_
-        X, y = _from_folder(who, X, y, size=(height, width), channels=channels)
+        """Accuracy on pictures and their labels, or on a folder, list or shards that have their own."""
+        X, y = self._labelled("score", X, y)
         return float(super().score(X, y, sample_weight))
 
-    def _same_kind(self, method: str, X: ArrayLike) -> np.ndarray:
+    def top_k_score(self, X: ArrayLike | PathLike | PictureSource, y: Any = None, *, k: int = 5) -> float:
+        """Share of pictures whose class is among the k most probable; see `rosenblatt.metrics.ranking`.
+
+        Raises:
+            NotFittedError: Before ``fit``.
+            ParameterError, ShapeError, DataError, LabelError: As in ``score``.
+        """
+        X, y = self._labelled("top_k_score", X, y)
+        return top_k_accuracy(y, self.decision_function(X), self.classes_, k)
+
+    def _labelled(self, method: str, X: Any, y: Any) -> tuple[Pictures, Any]:
+        self._check_fitted(method)
+        height, width, channels = self.picture_shape_
+        options = {"size": (height, width), "channels": channels} if isinstance(X, (str, Path)) else {}
+        return inputs_of(f"{type(self).__name__}.{method}", X, y, **options)
+
+    def _same_kind(self, method: str, X: Any) -> Any:
+        """Pictures like those of ``fit``: an array, or a source."""
         who = f"{type(self).__name__}.{method}"
+        if isinstance(X, PictureSource):
+            if X.form != tuple(self.picture_shape_):
+                raise ShapeError(f"{who}: pictures are read as {X.form}; expected {self.picture_shape_} as in fit.")
+            return X
         if isinstance(X, (str, Path)):
             height, width, channels = self.picture_shape_
             X = read_pictures(X, size=(height, width), channels=channels, who=who).pictures
@@ -294,58 +389,48 @@ class CNNClassifier(ClassifierMixin, Estimator):
         return self._preparation()(torch.zeros(1, channels, height, width, device=self.device_))
 
     def _title(self) -> str:
-        return f"CNNClassifier(network={self.network!r})"
+        own = isinstance(self.network, nn.Module)
+        return f"CNNClassifier(network={type(self.network).__name__ if own else repr(self.network)})"
 
     # ------------------------------------------------------------------------------------------ model file
 
+    def save(self, path: PathLike, *, overwrite: bool = True) -> Path:
+        """Write the fitted estimator into one safetensors file (see `Estimator.save`).
+
+        Raises:
+            ModelFileError: The network is a module of your own, whose code no model file holds.
+            NotFittedError, OutputError: As for every estimator.
+        """
+        if isinstance(self.network, nn.Module):
+            raise ModelFileError(
+                f"save: network is your own {type(self.network).__name__}, and a model file holds no code; expected one of "
+                f"{', '.join(NETWORKS)}. Keep model.module_.state_dict() yourself, or pickle the estimator."
+            )
+        return super().save(path, overwrite=overwrite)
+
     def _rebuild(self) -> nn.Module:
-        height, width, channels = self.picture_shape_
-        if self.network == "lenet5":
-            return LeNet5(channels, len(self.classes_))
-        return Quick(channels, len(self.classes_), side=min(height, width))
+        shape = tuple(getattr(self, "crop_", self.picture_shape_[:2]))
+        return build(self.network, self.picture_shape_[2], len(self.classes_), shape)
 
     def _place(self, module: nn.Module, device: torch.device) -> nn.Module:
         return module.to(device, memory_format=torch.channels_last).eval()
 
     def _check_restored(self) -> None:
-        channels = self.picture_shape_[2]
+        height, width, channels = self.picture_shape_
+        crop = tuple(getattr(self, "crop_", (height, width)))
+        if len(crop) != 2 or not (0 < crop[0] <= height and 0 < crop[1] <= width):
+            raise ValueError(f"crop_ is {crop}; expected two sides of at most {height} and {width}")
         expect_shape("input_scale_", self.input_scale_, (channels,))
-        expect_shape("input_offset_", self.input_offset_, (channels,))
+        per_pixel = self.network == "alexnet-2012"
+        expect_shape("input_offset_", self.input_offset_, (*crop, channels) if per_pixel else (channels,))
         expect_shape("classes_", self.classes_, (None,))
 
 
-def _from_folder(who: str, X: Any, y: Any, **options: Any) -> tuple[Any, Any]:
-    """Pictures and labels of a folder; arrays pass."""
-    if isinstance(X, (str, Path)):
-        if y is not None:
-            raise DataError(f"{who}: y is given with a folder; expected y=None, the sub-folders name the classes.")
-        folder = read_folder(X, who=who, **options)
-        return folder.pictures, folder.labels
-    if y is None:
-        raise DataError(f"{who}: y is None; expected labels (N,). Only a folder of pictures has its own.")
-    return X, y
-
-
-def _refuse_small(who: str, network: str, shape: tuple[int, ...]) -> None:
-    if min(shape[:2]) < 4:
-        raise ShapeError(f"{who}: pictures of {shape[0]} x {shape[1]} pixels; expected at least 4 x 4 for {network!r}.")
-
-
-def _split(plan: Plan, codes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows to train on and, where the plan stops early, rows held out, stratified where the classes allow it."""
-    rows = np.arange(len(codes))
-    if not plan.early_stopping:
-        return rows, None
-    stratify = codes if np.bincount(codes).min() > 1 else None
-    try:
-        train, held = train_test_split(
-            rows, test_size=plan.validation_fraction, random_state=seed % 2**32, stratify=stratify
-        )
-    except ValueError as error:
-        raise DataError(
-            f"early stopping: {len(codes)} pictures cannot be split with validation_fraction={plan.validation_fraction} ({error})"
-        ) from error
-    return train, held
+def _own_generator(device: torch.device | None, seed: int) -> AbstractContextManager[Any]:
+    """Dropout on a second GPU draws from a state of its own, and leaves that GPU's global one as it was."""
+    if device is None or device.type != "cuda":
+        return nullcontext()
+    return PrivateRandom(seed + 1, device)
 
 
 def _to_field(x: Tensor) -> Tensor:
@@ -356,30 +441,3 @@ def _to_field(x: Tensor) -> Tensor:
         height = width = 28
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
     return F.pad(x, (left, SIDE - width - left, top, SIDE - height - top), value=BACKGROUND)
-
-
-def _augmentation(kind: str, source: torch.Generator) -> Any:
-    """Function on a batch of raw pixels (N, C, H, W)."""
-
-    def shift(x: Tensor) -> Tensor:
-        count, _, height, width = x.shape
-        reach = max(1, min(height, width) // 14)
-        padded = F.pad(x.float(), (reach,) * 4, mode="replicate").to(x.dtype)
-        offset = torch.randint(0, 2 * reach + 1, (count, 2), generator=source, device=source.device).to(x.device)
-        row = (torch.arange(height, device=x.device) + offset[:, :1])[:, :, None]  # N H 1
-        column = (torch.arange(width, device=x.device) + offset[:, 1:])[:, None, :]  # N 1 W
-        picture = torch.arange(count, device=x.device)[:, None, None]
-        return padded.permute(0, 2, 3, 1)[picture, row, column].permute(0, 3, 1, 2)
-
-    def flip(x: Tensor) -> Tensor:
-        mirrored = torch.rand(len(x), generator=source, device=source.device).to(x.device) < 0.5
-        return torch.where(mirrored[:, None, None, None], x.flip(3), x)
-
-    wanted = [step for name, step in (("shift", shift), ("flip", flip)) if name in kind]
-
-    def augment(x: Tensor) -> Tensor:
-        for step in wanted:
-            x = step(x)
-        return x
-
-    return augment

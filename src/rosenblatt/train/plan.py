@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rosenblatt._validate import BOOL, NONE, Choice, Number, Rule, parameter
+from rosenblatt._validate import BOOL, NONE, Choice, Number, Rule, Words, parameter
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
-SCHEDULES = ("constant", "linear", "cosine", "onecycle")
-AUGMENTATIONS = ("none", "shift", "flip", "shift+flip")
+SCHEDULES = ("constant", "linear", "cosine", "onecycle", "steps")
+AUGMENTATIONS = ("shift", "rotate", "crop", "flip", "colour", "pca", "cutout", "mixup")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 _SHARE = Number(0, 1, open_high=True)
@@ -23,7 +23,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "label_smoothing": (_SHARE, NONE),
     "gradient_clip": (Number(0, open_low=True), NONE),
     "ema": (_SHARE, NONE),
-    "augment": (Choice(AUGMENTATIONS), NONE),
+    "augment": (Words(AUGMENTATIONS), NONE),
     "precision": (Choice(PRECISIONS), NONE),
     "early_stopping": (BOOL, NONE),
     "validation_fraction": (Number(0, 1, open_low=True, open_high=True), NONE),
@@ -45,12 +45,14 @@ class Plan:
         momentum: Momentum of "sgd", first-moment decay of the others.
         nesterov: Nesterov's form of momentum for "sgd".
         weight_decay: Decay of weight matrices and filters per unit of learning rate; biases and norms are never decayed.
-        schedule: "constant", "linear" (to zero), "cosine" (to zero) or "onecycle" (up, then down to zero; Smith 2018).
+        schedule: "constant", "linear" (to zero), "cosine" (to zero), "onecycle" (up, then down to zero; Smith 2018) or
+            "steps" (a tenth after each quarter of the run).
         warmup: Share of all steps over which the learning rate rises from near zero.
         label_smoothing: Share of the target spread evenly over all classes (Szegedy et al. 2016).
         gradient_clip: Largest Euclidean norm of the whole gradient; longer ones are scaled down to it.
         ema: Decay per step of an exponential moving average of the weights, which is what is evaluated and kept.
-        augment: "none", "shift" (up to a fourteenth of the side), "flip" (left-right) or "shift+flip".
+        augment: "none", or words joined by "+": "shift" (up to a fourteenth of the side), "rotate", "crop" (seven
+            eighths of the side), "flip" (left-right), "colour", "pca", "cutout", "mixup"; see `rosenblatt.data.augment`.
         precision: "auto", "fp32" or "bf16" (autocast). "auto" takes bf16 where the hardware computes in it.
         early_stopping: Hold out ``validation_fraction`` of the training data, stop when its score has not improved by
             ``min_delta`` for ``patience`` epochs, and restore the weights of the best epoch.

@@ -277,7 +277,7 @@ def _copy_into(module: nn.Module, tensors: list[Tensor]) -> None:
 def _finite(module: nn.Module) -> bool:
     # the largest magnitude, not the Euclidean norm: that one overflows while the weights are still finite
     norms = torch._foreach_norm([t for t in _floating(module) if t.numel()], ord=math.inf)
-    return bool(torch.isfinite(torch.stack([n.float() for n in norms])).all())
+    return bool(torch.isfinite(torch.stack([n.float().to(norms[0].device) for n in norms])).all())
 
 
 def _bad_gradient(module: nn.Module) -> str | None:
