@@ -238,7 +238,9 @@ def test_folders_of_pictures(tmp_path):
 
 def test_inspect_draws_what_it_can():
     model = cnn(epochs=1).fit(X[:200], Y[:200])
-    assert set(model.inspect()) == {"filters", "learning_curves"}
-    assert set(model.inspect(X[:2])) == {"filters", "feature_maps", "learning_curves"}
+    always = {"filters", "receptive_fields", "class_pictures", "learning_curves"}
+    assert set(model.inspect()) == always
+    assert set(model.inspect(X[:2])) == always | {"feature_maps", "saliency"}
+    assert set(model.inspect(X[:20], Y[:20])) == always | {"feature_maps", "saliency", "confusion", "worst_mistakes"}
     with pytest.raises(NotFittedError, match="not fitted yet"):
         rb.CNNClassifier().inspect()

@@ -40,3 +40,19 @@ def test_the_readme_names_the_two_commands():
     readme = (ROOT / "README.md").read_text()
     assert "make demo" in readme
     assert "make test" in readme
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_convnet_minds_moved_digits_less_than_an_mlp(tmp_path):
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    X = (digits.images * 15).astype(np.uint8)
+    example = runpy.run_path(str(ROOT / "docs_src" / "invariance.py"))
+    split = (X[:1200], digits.target[:1200], X[1200:], digits.target[1200:])
+    found = example["measure"](*split, shifts=(0, 1), seeds=1, epochs=3, few=100)
+    assert found["by_shift"]["convnet"][0][1] > found["by_shift"]["MLP"][0][1] + 0.05
+    assert set(found["by_pool"]) == {"max", "mean", "stride"}
+    example["draw"](found, tmp_path / "i.png")
+    assert (tmp_path / "i.png").stat().st_size > 10_000

@@ -173,11 +173,19 @@ def _short(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 
+def _has_labels(data: str) -> bool:
+    """Whether the pictures lie in sub-folders, whose names are their classes."""
+    return Path(data).is_dir() and any(entry.is_dir() for entry in Path(data).iterdir())
+
+
 def _draw(
     estimator: Any, data: str | None, out: Path, *, names: list[str] | None, skip_bad: bool, force: bool
 ) -> list[Path]:
-    X = None if data is None else _inputs(estimator, data, names=names, skip_bad=skip_bad, target=False)[0]
-    figures = estimator.inspect(X)
+    X, y = None, None
+    if data is not None:
+        labelled = hasattr(estimator, "picture_shape_") and _has_labels(data)
+        X, y, _ = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=labelled)
+    figures = estimator.inspect(X, y) if hasattr(estimator, "picture_shape_") else estimator.inspect(X)
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.png" for name in figures]
     for path in paths:

@@ -85,11 +85,12 @@ class Estimator(BaseEstimator):
         self._check_fitted("summary")
         return summarize(self.module_, self._example_input(), title=self._title())
 
-    def inspect(self, X: ArrayLike | None = None) -> dict[str, Figure]:
+    def inspect(self, X: ArrayLike | None = None, y: ArrayLike | None = None) -> dict[str, Figure]:
         """Pictures of what the network has learned, by name; see `rosenblatt.report.inspect_pictures`.
 
         Args:
             X: Inputs to show it at work on; None draws only what needs none.
+            y: True labels of X, where the pictures of this system include its mistakes; else None.
 
         Raises:
             NotFittedError: Before ``fit``.
@@ -98,7 +99,7 @@ class Estimator(BaseEstimator):
         from rosenblatt.report import inspect_pictures
 
         self._check_fitted("inspect")
-        return inspect_pictures(self, X)
+        return inspect_pictures(self, X) if y is None else inspect_pictures(self, X, y)
 
     def _title(self) -> str:
         return type(self).__name__

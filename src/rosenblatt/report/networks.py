@@ -23,6 +23,7 @@ from rosenblatt.report.canvas import (
     word,
 )
 from rosenblatt.report.plots import learning_curves
+from rosenblatt.report.seeing import seen
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -324,16 +325,18 @@ def activations(estimator: Any, X: ArrayLike) -> Figure:
 # ----------------------------------------------------------------------------------------------------------- inspect
 
 
-def inspect_pictures(estimator: Any, X: ArrayLike | None = None) -> dict[str, Figure]:
+def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | None = None) -> dict[str, Figure]:
     """All figures of the inside of a fitted estimator.
 
     Args:
         estimator: A fitted `CNNClassifier`, `MLPClassifier`, `MLPRegressor` or `Perceptron`.
         X: Inputs of the kind that it was trained on; None leaves out what needs them.
+        y: True labels of X, for a `CNNClassifier`; None leaves out confusion and mistakes.
 
     Returns:
-        By name: "learning_curves" where epochs were recorded, and for a `CNNClassifier` "filters" and "feature_maps" (of
-        the first picture); for the multilayer perceptrons "weights", where the inputs are square pictures, and
+        By name: "learning_curves" where epochs were recorded, and for a `CNNClassifier` "filters", "receptive_fields",
+        "class_pictures", and with X "feature_maps" (of the first picture), "saliency", with y "confusion" and
+        "worst_mistakes"; for the multilayer perceptrons "weights", where the inputs are square pictures, and
         "activations"; for a `Perceptron` "weights".
 
     Raises:
@@ -349,8 +352,9 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None) -> dict[str, Fi
     if hasattr(estimator, "picture_shape_"):
         shown = {"filters": filters(estimator)}
         if X is not None:
-            shown["feature_maps"] = feature_maps(estimator, estimator._same_kind("inspect", X)[0])
-        return shown | curves
+            X = estimator._same_kind("inspect", X)
+            shown["feature_maps"] = feature_maps(estimator, X[0])
+        return shown | seen(estimator, X, y) | curves
     if hasattr(estimator, "coefs_"):
         weights = {"weights": filters(estimator)} if picture_shape(estimator.n_features_in_) else {}
         hidden = X is not None and len(estimator.coefs_) > 1
