@@ -205,6 +205,11 @@ def test_a_folder_of_pictures_from_training_to_pictures_of_the_network(run, sign
         "filters.png",
         "feature_maps.png",
         "learning_curves.png",
+        "receptive_fields.png",
+        "class_pictures.png",
+        "saliency.png",
+        "confusion.png",
+        "worst_mistakes.png",
     }
     assert width_of(tmp_path / "drawn" / "filters.png") > 100
     assert "exists already" in run("inspect", model, signs, "--out", tmp_path / "drawn").err
