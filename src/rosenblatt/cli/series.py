@@ -39,8 +39,9 @@ def train(parameters: list[Parameter], given: dict[str, Any]) -> None:
     }  # fmt: skip
     lines = [] if tested is None else [str(tested), ""]
     summary = str(model.summary()).splitlines()
-    lines += summary[summary.index("") + 1 :] + [
-        f"{given['out']}: trained in {seconds:.1f} s, steps of {model.frequency_}"
+    lines += [
+        *summary[summary.index("") + 1 :],
+        f"{given['out']}: trained in {seconds:.1f} s, steps of {model.frequency_}",
     ]
     show(result, as_json=given["as_json"], lines=lines)
 

@@ -82,9 +82,7 @@ def parse_value(parameter: Parameter, text: Any) -> Any:
         except ValueError as error:
             from rosenblatt.errors import ParameterError
 
-            raise ParameterError(
-                f"{parameter.flag} {text!r}; expected numbers with commas, such as {','.join(map(str, parameter.default)) or '100,50'}."
-            ) from error
+            raise ParameterError(f"{parameter.flag} {text!r}; expected numbers with commas, such as 100,50.") from error
     return plain_value(text)
 
 

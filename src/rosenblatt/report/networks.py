@@ -334,7 +334,8 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None) -> dict[str, Fi
     Returns:
         By name: "learning_curves" where epochs were recorded, and for a `CNNClassifier` "filters" and "feature_maps" (of
         the first picture); for the multilayer perceptrons "weights", where the inputs are square pictures, and
-        "activations"; for a `Perceptron` "weights"; for a `Forecaster`, whose X is a series, "forecast" and "gradient_through_time".
+        "activations"; for a `Perceptron` "weights"; for a `Forecaster` (X is a series)
+        "forecast" and "gradient_through_time".
 
     Raises:
         NotFittedError: Before ``fit``.
