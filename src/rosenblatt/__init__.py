@@ -16,19 +16,33 @@ _WHERE = {
     "MLPClassifier": "rosenblatt.estimators.mlp",
     "MLPRegressor": "rosenblatt.estimators.mlp",
     "CNNClassifier": "rosenblatt.estimators.cnn",
+    "Forecaster": "rosenblatt.estimators.forecaster",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
     "history": "rosenblatt.eras",
     "load": "rosenblatt.files",
     "save": "rosenblatt.files",
 }
-_MODULES = ("backprop", "data", "errors", "estimators", "files", "layers", "losses", "models", "report", "train")
+_MODULES = (
+    "backprop",
+    "data",
+    "errors",
+    "estimators",
+    "files",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "report",
+    "train",
+)
 
 __all__ = ["__version__", *sorted(_WHERE), *_MODULES]
 
 if TYPE_CHECKING:
     from rosenblatt.eras import history as history
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
+    from rosenblatt.estimators.forecaster import Forecaster as Forecaster
     from rosenblatt.estimators.mlp import MLPClassifier as MLPClassifier
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor
     from rosenblatt.estimators.perceptron import Perceptron as Perceptron

@@ -26,6 +26,7 @@ SYSTEMS = (
     ("alexnet", "CNNClassifier(network='alexnet')", 2014, "AlexNet in one tower, takes published weights"),
     ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
     ("quick", "CNNClassifier(network='quick')", 2018, "small modern convolutional network"),
+    ("forecaster", "Forecaster", 1997, "recurrent network for time series, beside three baselines"),
 )
 
 app = typer.Typer(
@@ -112,17 +113,39 @@ def predict(
     data: Data,
     out: Annotated[Optional[Path], typer.Option("--out", "-o", help="A CSV file instead of stdout.")] = None,  # noqa: UP045
     proba: Annotated[bool, typer.Option("--proba", help="Add a column of probability for each class.")] = False,
+    horizon: Annotated[Optional[int], typer.Option(min=1, help="Steps, of a forecaster.")] = None,  # noqa: UP045
     names: Names = None,
     skip_bad: SkipBad = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Predict each row of a table, or each picture of a folder."""
+    """Predict each row of a table, each picture of a folder, or the next steps of a series."""
     if out is not None:
         check_output(out, force=force)
     from rosenblatt.cli import use
 
-    use.predict(model, data, out=out, proba=proba, names=words(names), skip_bad=skip_bad, force=force, as_json=as_json)
+    use.predict(
+        model, data, out=out, proba=proba, horizon=horizon, names=words(names), skip_bad=skip_bad, force=force,
+        as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Annotated[Path, typer.Argument(help="The ONNX file to write.", show_default=False)],
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write a model as ONNX, after comparing it with onnxruntime on random inputs."""
+    check_output(out, force=force)
+    import rosenblatt
+    from rosenblatt.export import export as write
+
+    done = write(rosenblatt.load(model, device="cpu"), out, overwrite=force)
+    result = {"out": str(out), "inputs": done.inputs, "outputs": done.outputs, "difference": done.difference}
+    said = f"{out}: {', '.join(done.inputs)} -> {', '.join(done.outputs)}; largest difference {done.difference:.1e}"
+    typer.echo(json.dumps(result) if as_json else said)
 
 
 @app.command()

@@ -77,13 +77,12 @@ def parse_value(parameter: Parameter, text: Any) -> Any:
         return text
     if isinstance(parameter.default, tuple):
         try:
-            return tuple(int(part) for part in text.split(",") if part.strip())
+            kind = float if any(isinstance(part, float) for part in parameter.default) else int
+            return tuple(kind(part) for part in text.split(",") if part.strip())
         except ValueError as error:
             from rosenblatt.errors import ParameterError
 
-            raise ParameterError(
-                f"{parameter.flag} {text!r}; expected integers with commas, such as 100,50."
-            ) from error
+            raise ParameterError(f"{parameter.flag} {text!r}; expected numbers with commas, such as 100,50.") from error
     return plain_value(text)
 
 

@@ -18,6 +18,7 @@ SYSTEMS = {
     "perceptron": ("perceptron", "Perceptron", "Rosenblatt's perceptron on a table."),
     "mlp": ("mlp", "MLPClassifier", "Multilayer perceptron with backpropagation on a table: classes or numbers."),
     "cnn": ("cnn", "CNNClassifier", "Convolutional network on a folder of pictures, one sub-folder a class."),
+    "forecaster": ("forecaster", "Forecaster", "Recurrent forecaster of a time series, beside three baselines."),
 }
 _TABLES = ("perceptron", "mlp")
 _TAKEN = ("plan",)
@@ -34,6 +35,11 @@ def _register(system: str) -> None:
     parameters = [p for p in parameters_of(file, kind) if p.name not in _TAKEN]
 
     def run(**given: Any) -> None:
+        if system == "forecaster":
+            from rosenblatt.cli import series
+
+            series.train(parameters, given)
+            return
         train(system, parameters, given)
 
     given = [*_own_options(system), *(_option(p) for p in parameters)]
@@ -43,7 +49,30 @@ def _register(system: str) -> None:
     app.command(name=system, help=summary)(run)
 
 
+def _series_options() -> list[inspect.Parameter]:
+    text = Optional[str]  # noqa: UP045 - typer of older versions reads this form only
+    plan = Optional[list[str]]  # noqa: UP045
+    words = "A CSV or Parquet file with a column of times."
+    return [
+        _given("data", str, typer.Argument(help=words, show_default=False)),
+        _given("out", Path, typer.Option("--out", "-o", help="The model file to write.", show_default=False)),
+        _given("time", text, typer.Option(help="The column of times; found where only one holds such."), None),
+        _given("target", text, typer.Option(help="Columns to forecast, with commas; all others by default."), None),
+        _given("series", text, typer.Option(help="The column that names each row's series, of a panel."), None),
+        _given("past", text, typer.Option(help="Columns known up to now only, with commas."), None),
+        _given("future", text, typer.Option(help="Columns known beforehand, with commas."), None),
+        _given("frequency", text, typer.Option(help="What the frequency must be, such as '1 month'."), None),
+        _given("backtest", int, typer.Option(min=0, help="Origins to forecast from before, beside the baselines."), 0),
+        _given("stride", Optional[int], typer.Option(help="Steps between origins; the horizon by default."), None),  # noqa: UP045
+        _given("force", bool, typer.Option("--force", help="Overwrite the model file."), False),
+        _given("as_json", bool, typer.Option("--json", help="Print the result as JSON."), False),
+        _given("plan", plan, typer.Option(help="NAME=VALUE of rosenblatt.Plan; may be repeated."), None),
+    ]
+
+
 def _own_options(system: str) -> list[inspect.Parameter]:
+    if system == "forecaster":
+        return _series_options()
     what = "A CSV or Parquet file" if system in _TABLES else "A folder of pictures, a list, tar shards"
     options = [
         _given("data", str, typer.Argument(help=f"{what}, or the name of a data set.", show_default=False)),

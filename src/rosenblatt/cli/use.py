@@ -84,6 +84,7 @@ def predict(
     *,
     out: Path | None,
     proba: bool,
+    horizon: int | None = None,
     names: list[str] | None,
     skip_bad: bool,
     force: bool,
@@ -91,6 +92,14 @@ def predict(
 ) -> None:
     """Print or write one prediction a row."""
     estimator = rosenblatt.load(model)
+    if hasattr(estimator, "tails_"):
+        from rosenblatt.cli import series
+
+        columns = series.forecast(estimator, data, horizon)
+        _write(columns, out=out, force=force, as_json=as_json)
+        return
+    if horizon is not None:
+        raise ParameterError(f"--horizon: {type(estimator).__name__} forecasts nothing. Leave the option out.")
     if proba and not hasattr(estimator, "predict_proba"):
         raise ParameterError(f"--proba: {type(estimator).__name__} gives no probabilities. Leave the option out.")
     X, _, paths = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=False)
@@ -99,6 +108,10 @@ def predict(
     if proba:
         shares = estimator.predict_proba(X)
         columns |= {f"p({label})": shares[:, i].tolist() for i, label in enumerate(estimator.classes_)}
+    _write(columns, out=out, force=force, as_json=as_json)
+
+
+def _write(columns: dict[str, list[Any]], *, out: Path | None, force: bool, as_json: bool) -> None:
     rows = list(zip(*columns.values(), strict=True))
     if out is None:
         records = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -181,6 +194,8 @@ def _has_labels(data: str) -> bool:
 def _draw(
     estimator: Any, data: str | None, out: Path, *, names: list[str] | None, skip_bad: bool, force: bool
 ) -> list[Path]:
+    if hasattr(estimator, "tails_") and data is not None:
+        raise ParameterError("inspect: a forecaster draws its own series; expected no DATA. Leave it out.")
     X, y = None, None
     if data is not None:
         labelled = hasattr(estimator, "picture_shape_") and _has_labels(data)

@@ -74,6 +74,8 @@ def summarize(module: nn.Module, example: Any, *, title: str) -> Summary:
 
     def note(name: str) -> Any:
         def hook(part: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, tuple):  # recurrent layers give their state too
+                output = output[0]
             if not isinstance(output, Tensor):
                 return
             own = [p for p in part.parameters() if id(p) not in seen]

@@ -337,7 +337,8 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         By name: "learning_curves" where epochs were recorded, and for a `CNNClassifier` "filters", "receptive_fields",
         "class_pictures", and with X "feature_maps" (of the first picture), "saliency", with y "confusion" and
         "worst_mistakes"; for the multilayer perceptrons "weights", where the inputs are square pictures, and
-        "activations"; for a `Perceptron` "weights".
+        "activations"; for a `Perceptron` "weights"; for a `Forecaster` (X is a series)
+        "forecast" and "gradient_through_time".
 
     Raises:
         NotFittedError: Before ``fit``.
@@ -345,6 +346,11 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         ShapeError, NonFiniteError, DataError: X is not like the data of ``fit``.
     """
     _module(estimator, "inspect")
+    if hasattr(estimator, "tails_"):
+        from rosenblatt.report.forecasts import forecast, gradient_through_time
+
+        drawn = {"forecast": forecast(estimator, X), "gradient_through_time": gradient_through_time(estimator)}
+        return drawn | {"learning_curves": learning_curves(estimator.history_)}
     if getattr(estimator, "history_", None):
         curves = {"learning_curves": learning_curves(estimator.history_)}
     else:
