@@ -384,7 +384,7 @@ def test_every_kind_of_picture(quick, painter, tmp_path):
     for name, channels in kinds_of_pictures(tmp_path).items():
         for model in (painter, *quick.values()):
             painted = model.transform(tmp_path / name)
-            width, height = Image.open(tmp_path / name).size
+            height, width = read_photo(tmp_path / name).pixels.shape[:2]
             assert painted.shape == (height, width, channels), (name, model.method)
 
 
@@ -395,15 +395,14 @@ def test_a_style_of_one_pixel_and_a_list_of_contents(pictures):
     assert np.isfinite(model.score(pictures[0]))
 
 
-def test_one_pass_by_tiles_equals_one_pass(quick, pictures):
-    """Beyond a tile the statistics come from a reduced picture; on a picture of one texture they agree."""
-    big = np.tile(pictures[0][:48, :48], (5, 6, 1))
+def test_one_pass_by_tiles_has_no_seams(quick, pictures):
+    """The statistics of patches are nearly those of the whole; what a seam would be is a jump at the tile's edge."""
+    big = np.tile(pictures[0][:48, :48], (6, 6, 1))[:256, :256]
     for model in quick.values():
         whole, tiled = (model.transform(big, tile=tile).astype(int) for tile in (1024, 128))
-        assert np.abs(whole - tiled).mean() < 12
-        inner = np.abs(np.diff(tiled, axis=1)).mean((0, 2))
-        seams = inner[[127]]
-        assert seams.max() <= inner.max()
+        steps = np.abs(np.diff(tiled, axis=1)).mean((0, 2))
+        assert steps[127] <= steps.max()
+        assert np.abs(whole - tiled).mean() < 15, model.method
 
 
 def test_adain_takes_new_styles_and_blends(quick, pictures):
@@ -486,7 +485,7 @@ def test_weight_files_of_either_author_fill_the_network(monkeypatch, tmp_path):
     monkeypatch.setattr(
         weight_files, "find_weights", lambda *_, **__: (weight_files.FILES["squeezenet"][0], tmp_path / "a.npz")
     )
-    with pytest.raises(FetchError, match="fire4.squeeze.weight has the shape nothing"):
+    with pytest.raises(FetchError, match=r"fire4.squeeze.weight has the shape nothing"):
         weight_files.pretrained("squeezenet")
 
 
@@ -528,9 +527,9 @@ def test_wrong_use_says_what_to_do(pictures, painter, quick, tmp_path):
     new = rb.StyleTransfer
     with pytest.raises(NotFittedError, match="not fitted"):
         new().transform(china)
-    with pytest.raises(ParameterError, match="method='gatis'.*Did you mean 'gatys'"):
+    with pytest.raises(ParameterError, match=r"method='gatis'.*Did you mean 'gatys'"):
         new(method="gatis").fit(flower)
-    with pytest.raises(DataError, match="learns on photographs"):
+    with pytest.raises(DataError, match=r"learns on photographs"):
         new(method="johnson", network="small").fit(flower)
     with pytest.raises(DataError, match="holds no pictures"):
         new(method="johnson", network="small").fit(flower, tmp_path)
@@ -613,3 +612,13 @@ def test_the_command_paints_saves_and_paints_again(pictures, tmp_path):
     assert again.exit_code == 0, again.output
     with pytest.raises(ParameterError, match="--style is missing"):
         run(app, [*common, "--force"], catch_exceptions=False)
+
+
+def test_the_page_paints(tmp_path):
+    import runpy
+    from pathlib import Path
+
+    example = runpy.run_path(str(Path(__file__).parents[2] / "docs_src" / "style.py"))
+    found = example["draw"](tmp_path / "style.png", size=64, steps=6)
+    assert found["small"]["style"] < found["content as it is"]["style"]
+    assert (tmp_path / "style.png").stat().st_size > 10_000

@@ -21,7 +21,7 @@ from rosenblatt.losses.style import channel_statistics, content_distance, style_
 from rosenblatt.models.adain import AdaIN, adain, blend
 from rosenblatt.models.johnson import Johnson, held_statistics
 from rosenblatt.models.perceptual import Perceptual, Small, Stylist
-from rosenblatt.models.tiles import by_tiles, padded
+from rosenblatt.models.tiles import by_tiles, padded, sampled
 from rosenblatt.train.follow import follow, progress
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_device, choose_precision
@@ -316,12 +316,14 @@ class StyleTransfer(Estimator):
     ) -> Tensor:
         height, width = content.shape[2:]
         grown = padded(content, multiple=_MULTIPLE, least=_LEAST)
-        thumbnail = _reduced(grown, tile)
+        large = max(grown.shape[2:]) > tile
+        patches = sampled(grown, side=min(tile, 256)) if large else grown
         if self.method == "johnson":
-            with held_statistics(_Cast(self), thumbnail if thumbnail is not grown else None):
+            with held_statistics(_Cast(self), patches if large else None):
                 picture = by_tiles(self._forward, grown, tile=tile, halo=_HALO)
             return torch.lerp(content, picture[:, :, :height, :width], alpha)
-        own = channel_statistics(self._code(thumbnail))
+        code = self._code(patches).transpose(0, 1)  # C P h w: the statistics of all patches together
+        own = channel_statistics(code.reshape(1, code.shape[0], -1, code.shape[3]))
         statistics = [channel_statistics(self._code(_at_least(s))) for s in styles]
         if regions is None:
             mixtures, cover = [blend(statistics, shares)], [None]
@@ -494,15 +496,6 @@ def _regions(masks: Any, count: int, content: Tensor) -> list[Tensor]:
         tensor = torch.from_numpy(array.copy())[None, None].to(content.device)
         found.append(nn.functional.interpolate(tensor, content.shape[2:], mode="bilinear", antialias=True).clamp(0, 1))
     return found
-
-
-def _reduced(x: Tensor, longest: int) -> Tensor:
-    """The picture, or a smaller version of it whose sides are multiples too."""
-    if max(x.shape[2:]) <= longest:
-        return x
-    scale = longest / max(x.shape[2:])
-    size = [max(_LEAST, round(side * scale / _MULTIPLE) * _MULTIPLE) for side in x.shape[2:]]
-    return nn.functional.interpolate(x, size, mode="bilinear", antialias=True)
 
 
 def _at_least(x: Tensor) -> Tensor:

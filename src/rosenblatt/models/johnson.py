@@ -10,8 +10,9 @@ Departures from the paper:
   contrast of the content picture drops out, and results are better for the same training.
 * Upsampling by repetition and a convolution instead of transposed convolutions, which leave checkerboards (Odena,
   Dumoulin & Olah 2016), and reflection padding at every convolution instead of 40 pixels around the input.
-* For pictures larger than memory the normalisation's statistics are taken once, from the whole picture or a reduced one,
-  and held while tiles are painted (Chen et al. 2022, arXiv:2203.02855): tiles then have no seams.
+* For pictures larger than memory the normalisation's statistics are taken once, from patches spread over the picture, and
+  held while tiles are painted: tiles then have no seams. (Chen et al. 2022, arXiv:2203.02855, take them from a reduced
+  picture; patches keep the scale that the filters see.)
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class InstanceNorm(nn.Module):
         """Normalised responses, in the precision of the input."""
         if self.held is None:
             with torch.autocast(x.device.type, enabled=False):
-                variance, mean = torch.var_mean(x.float(), dim=(2, 3), keepdim=True, correction=0)
+                # statistics that are kept belong to one picture, whose patches the batch holds
+                over = (0, 2, 3) if self.keeping else (2, 3)
+                variance, mean = torch.var_mean(x.float(), dim=over, keepdim=True, correction=0)
             if self.keeping:
                 self.held = (mean, variance)
         else:
@@ -117,14 +120,14 @@ class Johnson(nn.Module):
 
 
 @contextmanager
-def held_statistics(network: nn.Module, picture: Tensor | None) -> Iterator[None]:
-    """Inside the block all instance normalisations use the statistics of this picture; None changes nothing."""
-    norms = [part for part in network.modules() if isinstance(part, InstanceNorm)] if picture is not None else []
+def held_statistics(network: nn.Module, patches: Tensor | None) -> Iterator[None]:
+    """Inside the block all instance normalisations use the statistics of these patches; None changes nothing."""
+    norms = [part for part in network.modules() if isinstance(part, InstanceNorm)] if patches is not None else []
     try:
         for norm in norms:
             norm.keeping = True
         if norms:
-            network(picture)
+            network(patches)
         yield
     finally:
         for norm in norms:

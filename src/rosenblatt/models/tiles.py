@@ -52,3 +52,36 @@ def by_tiles(
                 :, :, top - above : bottom - above, left - before : right - before
             ]
     return whole
+
+
+def sampled(x: Float[Tensor, "1 C H W"], *, side: int, most: int = 16) -> Float[Tensor, "P C side side"]:
+    """Square patches of a picture, evenly spread, as a batch: what statistics of a large picture are taken from.
+
+    Args:
+        x: Picture; its sides and the patch's are multiples of the networks' stride.
+        side: Of the patches; shorter where the picture is.
+        most: Patches at most; up to so many they cover the whole picture.
+
+    Example:
+        >>> sampled(torch.zeros(1, 3, 64, 160), side=64).shape
+        torch.Size([3, 3, 64, 64])
+    """
+    height, width = min(side, x.shape[2]), min(side, x.shape[3])
+    rows, columns = -(-x.shape[2] // height), -(-x.shape[3] // width)
+    while rows * columns > most:
+        if rows >= columns:
+            rows -= 1
+        else:
+            columns -= 1
+    return torch.cat(
+        [
+            x[:, :, top : top + height, left : left + width]
+            for top in _spread(x.shape[2] - height, rows)
+            for left in _spread(x.shape[3] - width, columns)
+        ]
+    )
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """Starts from 0 to length, multiples of 8."""
+    return [round(length * i / max(1, count - 1) / 8) * 8 for i in range(count)]

@@ -100,7 +100,8 @@ class _Run:
 
     def __init__(self, picture: Tensor, objective: Objective, optimizer: str, rate: float):
         self.picture, self.objective, self.kind, self.rate = picture, objective, optimizer, rate
-        self.point = picture.detach().clone().requires_grad_(True)
+        # rows in order: L-BFGS flattens the gradient without copying it
+        self.point = picture.detach().clone(memory_format=torch.contiguous_format).requires_grad_(True)
         self.best, self.best_loss = self.point.detach().clone(), math.inf
         self.value, self.terms = math.inf, {}
         self.optimizer = self.make()
