@@ -17,6 +17,7 @@ _WHERE = {
     "MLPRegressor": "rosenblatt.estimators.mlp",
     "CNNClassifier": "rosenblatt.estimators.cnn",
     "Forecaster": "rosenblatt.estimators.forecaster",
+    "StyleTransfer": "rosenblatt.estimators.style",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
     "history": "rosenblatt.eras",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor
     from rosenblatt.estimators.perceptron import Perceptron as Perceptron
     from rosenblatt.estimators.shallow import shallow_baseline as shallow_baseline
+    from rosenblatt.estimators.style import StyleTransfer as StyleTransfer
     from rosenblatt.files import load as load
     from rosenblatt.files import save as save
     from rosenblatt.train.plan import Plan as Plan

@@ -39,7 +39,7 @@ from rosenblatt.train.precision import choose_device
 FORMAT = 1
 """Version of the file's layout; a reader refuses a higher one."""
 
-ESTIMATORS = ("Perceptron", "MLPClassifier", "MLPRegressor", "CNNClassifier", "Forecaster")
+ESTIMATORS = ("Perceptron", "MLPClassifier", "MLPRegressor", "CNNClassifier", "Forecaster", "StyleTransfer")
 """The only estimators that a file may name."""
 
 _KEY = "rosenblatt"

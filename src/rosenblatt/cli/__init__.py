@@ -25,6 +25,7 @@ SYSTEMS = (
     ("alexnet-2012", "CNNClassifier(network='alexnet-2012')", 2012, "AlexNet as published: two towers"),
     ("alexnet", "CNNClassifier(network='alexnet')", 2014, "AlexNet in one tower, takes published weights"),
     ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
+    ("style", "StyleTransfer", 2016, "a picture in the style of another (Gatys; Johnson; AdaIN)"),
     ("quick", "CNNClassifier(network='quick')", 2018, "small modern convolutional network"),
     ("forecaster", "Forecaster", 1997, "recurrent network for time series, beside three baselines"),
 )
@@ -170,6 +171,41 @@ def inspect(
     from rosenblatt.cli import use
 
     use.inspect(model, data, out=out, names=words(names), skip_bad=skip_bad, force=force, as_json=as_json)
+
+
+@app.command()
+def stylize(
+    content: Annotated[Path, typer.Argument(help="The picture whose content is kept.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The picture to write (.png, .jpg, ...).", show_default=False)
+    ],
+    style: Annotated[Optional[list[Path]], typer.Option(help="A style picture; may be repeated.")] = None,  # noqa: UP045
+    weight: Annotated[Optional[list[float]], typer.Option(help="Weight of each style, in their order.")] = None,  # noqa: UP045
+    method: Annotated[str, typer.Option(help="gatys, johnson or adain.")] = "gatys",
+    network: Annotated[str, typer.Option(help="auto, vgg19, squeezenet or small.")] = "auto",
+    size: Annotated[int, typer.Option(help="Longest side in pixels of the work.")] = 512,
+    steps: Annotated[Optional[int], typer.Option(help="Steps; 200, 2000 or 4000 by method.")] = None,  # noqa: UP045
+    style_weight: Annotated[Optional[float], typer.Option(help="Weight of the style beside 1 of the content.")] = None,  # noqa: UP045
+    alpha: Annotated[float, typer.Option(help="Share of the style, 0 to 1.")] = 1.0,
+    color: Annotated[str, typer.Option(help="style, luminance or match.")] = "style",
+    photos: Annotated[Path | None, typer.Option(help="Folder of photographs that johnson and adain learn on.")] = None,
+    model: Annotated[Optional[Path], typer.Option(help="A trained StyleTransfer instead of training one.")] = None,  # noqa: UP045
+    save: Annotated[Optional[Path], typer.Option(help="Write the model here.")] = None,  # noqa: UP045
+    random_state: Annotated[Optional[int], typer.Option(help="Seed.")] = None,  # noqa: UP045
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Paint a picture in the style of others."""
+    from rosenblatt.cli import style as command
+
+    parameters = {
+        "method": method, "network": network, "size": size, "steps": steps, "style_weight": style_weight,
+        "random_state": random_state,
+    }  # fmt: skip
+    command.stylize(
+        content, style=style or [], weight=weight or [], out=out, model=model, photos=photos, save=save, alpha=alpha,
+        color=color, force=force, as_json=as_json, parameters=parameters,
+    )  # fmt: skip
 
 
 def _show_warning(message: Any, category: Any, *_: Any, **__: Any) -> None:

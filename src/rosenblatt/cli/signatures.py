@@ -76,13 +76,15 @@ def parse_value(parameter: Parameter, text: Any) -> Any:
     if not isinstance(text, str):
         return text
     if isinstance(parameter.default, tuple):
+        kind = float if any(isinstance(part, float) for part in parameter.default) else int
         try:
-            kind = float if any(isinstance(part, float) for part in parameter.default) else int
             return tuple(kind(part) for part in text.split(",") if part.strip())
         except ValueError as error:
             from rosenblatt.errors import ParameterError
 
-            raise ParameterError(f"{parameter.flag} {text!r}; expected numbers with commas, such as 100,50.") from error
+            raise ParameterError(
+                f"{parameter.flag} {text!r}; expected {'numbers' if kind is float else 'integers'} with commas, such as 100,50."
+            ) from error
     return plain_value(text)
 
 

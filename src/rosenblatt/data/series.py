@@ -72,8 +72,8 @@ def times_of(frequency: str, start: int, first: int, count: int) -> np.ndarray:
     """Stamps of rows ``first`` to ``first + count`` of a series that begins at ``start``.
 
     Example:
-        >>> times_of("1 month", 0, 11, 2)
-        array(['1970-12-01T00:00:00', '1971-01-01T00:00:00'], dtype='datetime64[s]')
+        >>> times_of("1 month", 0, 11, 2).astype("M8[D]").astype(str).tolist()
+        ['1970-12-01', '1971-01-01']
     """
     rows = np.arange(first, first + count)
     if frequency == INDEX:

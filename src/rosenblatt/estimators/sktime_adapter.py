@@ -44,6 +44,7 @@ class SktimeForecaster(_Base or object):  # type: ignore[misc]
         "capability:pred_int": True,
         "capability:pred_int:insample": False,
         "capability:missing_values": True,
+        "capability:random_state": True,
         "requires-fh-in-fit": False,
         "X-y-must-have-same-index": True,
         "enforce_index_type": None,

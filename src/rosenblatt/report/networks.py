@@ -371,4 +371,8 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
             estimator.predict(X)  # its own checks of X
         square = picture_shape(estimator.n_features_in_)
         return {"weights": filters(estimator) if square else _weight_table(estimator)} | curves
+    if hasattr(estimator, "styles_"):
+        from rosenblatt.report.style import style_pictures
+
+        return style_pictures(estimator, X) | curves
     raise ParameterError(f"inspect: there are no figures for a {type(estimator).__name__} yet.")
