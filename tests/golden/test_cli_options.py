@@ -5,7 +5,7 @@ from pathlib import Path
 
 import rosenblatt
 from rosenblatt.cli.signatures import parameters_of
-from rosenblatt.cli.train import SYSTEMS
+from rosenblatt.cli.systems import SYSTEMS
 
 HERE = Path(__file__).parent
 
@@ -19,13 +19,13 @@ def test_the_options_are_frozen():
 
 
 def test_the_parsed_constructors_are_the_real_ones():
-    for file, kind, _ in SYSTEMS.values():
-        real = inspect.signature(getattr(rosenblatt, kind).__init__).parameters
-        parsed = {p.name: p.default for p in parameters_of(file, kind)}
+    for system in SYSTEMS.values():
+        real = inspect.signature(getattr(rosenblatt, system.kind).__init__).parameters
+        parsed = {p.name: p.default for p in parameters_of(system.file, system.kind)}
         assert parsed == {name: p.default for name, p in real.items() if name != "self"}
 
 
 def test_every_parameter_has_its_line_of_help():
-    for file, kind, _ in SYSTEMS.values():
-        missing = [p.name for p in parameters_of(file, kind) if not p.help]
-        assert not missing, f"{kind}: {missing} have no line in the docstring's Args"
+    for system in SYSTEMS.values():
+        missing = [p.name for p in parameters_of(system.file, system.kind) if not p.help]
+        assert not missing, f"{system.kind}: {missing} have no line in the docstring's Args"

@@ -398,3 +398,19 @@ def test_values_are_parsed():
     assert parse_plan(["schedule=cosine", "ema=0.9"]) == rb.Plan(schedule="cosine", ema=0.9)
     with pytest.raises(ParameterError, match="expected NAME=VALUE"):
         parse_plan(["schedule"])
+
+
+def test_a_command_that_means_nothing_for_a_system_says_what_does(run, tmp_path):
+    model = rb.Forecaster(horizon=2, window=4, epochs=1, verbose=0).fit([float(i % 5) for i in range(40)])
+    path = model.save(tmp_path / "m.safetensors")
+    for command in (("sample", path), ("evaluate", path, "x.csv")):
+        done = run(*command)
+        assert done.code == 2
+        assert f"{command[0]}: means nothing for a Forecaster; expected predict or inspect." in done.err
+
+
+def test_sampling_a_classifier_is_refused(run, tmp_path):
+    model = rb.Perceptron().fit([[0.0], [1.0]] * 4, [0, 1] * 4)
+    done = run("sample", model.save(tmp_path / "m.safetensors"))
+    assert done.code == 2
+    assert "sample: means nothing for a Perceptron; expected predict or evaluate or inspect." in done.err

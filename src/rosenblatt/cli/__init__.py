@@ -39,6 +39,10 @@ app = typer.Typer(
 )
 app.add_typer(_train.app, name="train")
 
+_Text = Optional[str]  # noqa: UP045 - typer of older versions reads this form only
+_Texts = Optional[list[str]]  # noqa: UP045
+_Integer = Optional[int]  # noqa: UP045
+_Number = Optional[float]  # noqa: UP045
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite outputs.")]
 Model = Annotated[Path, typer.Argument(help="A model file.", show_default=False)]
@@ -171,6 +175,34 @@ def inspect(
     from rosenblatt.cli import use
 
     use.inspect(model, data, out=out, names=words(names), skip_bad=skip_bad, force=force, as_json=as_json)
+
+
+@app.command()
+def sample(
+    model: Model,
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="The file to write instead of stdout.")] = None,  # noqa: UP045
+    prompt: Annotated[_Text, typer.Option(help="What the sample begins with: text, or a file.")] = None,
+    label: Annotated[_Text, typer.Option(help="The class or style to draw from.")] = None,
+    count: Annotated[_Integer, typer.Option(min=1, help="Samples.")] = None,
+    length: Annotated[_Integer, typer.Option(min=1, help="Length of each, in the model's units.")] = None,
+    temperature: Annotated[_Number, typer.Option(min=0, help="Below 1 keeps to the likely, above 1 strays.")] = None,
+    top_k: Annotated[_Integer, typer.Option(min=1, help="Draw from the k likeliest only.")] = None,
+    top_p: Annotated[_Number, typer.Option(min=0, max=1, help="Draw from the likeliest share only.")] = None,
+    option: Annotated[_Texts, typer.Option(help="NAME=VALUE of the system's own; may be repeated.")] = None,
+    random_state: Annotated[Optional[int], typer.Option(help="Seed.")] = None,  # noqa: UP045
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Draw text, music, pictures or rows from a model that has learned a distribution."""
+    if out is not None:
+        check_output(out, force=force)
+    from rosenblatt.cli import use
+
+    given = {
+        "prompt": prompt, "label": label, "count": count, "length": length, "temperature": temperature, "top_k": top_k,
+        "top_p": top_p, "random_state": random_state,
+    }  # fmt: skip
+    use.sample(model, given, option or [], out=out, force=force, as_json=as_json)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from rosenblatt.errors import ColumnError, ParameterError
 from rosenblatt.estimators.forecaster import Forecaster
 
 
-def train(parameters: list[Parameter], given: dict[str, Any]) -> None:
+def train(system: str, parameters: list[Parameter], given: dict[str, Any]) -> None:
     """Train a forecaster on a table, with a backtest before it where one is asked for, and write the model file."""
     check_output(given["out"], force=given["force"])
     chosen = {p.name: parse_value(p, given[p.name]) for p in parameters}
@@ -75,7 +75,7 @@ def read_roles(data: str, roles: dict[str, Any], *, frequency: str | None = None
     return part(target, trim=not named), part(roles["past"] or [], trim=False), part(roles["future"] or [], trim=False)
 
 
-def forecast(model: Forecaster, data: str, horizon: int | None) -> dict[str, list[Any]]:
+def predict(model: Forecaster, data: str, horizon: int | None) -> dict[str, list[Any]]:
     """Forecast the steps after the series of a table: columns of times, medians and the other quantiles.
 
     Raises:

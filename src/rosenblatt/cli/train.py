@@ -8,20 +8,15 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from typing import Any
 
 import typer
 
+from rosenblatt.cli import options
 from rosenblatt.cli.signatures import Parameter, parameters_of, parse_plan, parse_value
+from rosenblatt.cli.systems import SYSTEMS, face
 
-SYSTEMS = {
-    "perceptron": ("perceptron", "Perceptron", "Rosenblatt's perceptron on a table."),
-    "mlp": ("mlp", "MLPClassifier", "Multilayer perceptron with backpropagation on a table: classes or numbers."),
-    "cnn": ("cnn", "CNNClassifier", "Convolutional network on a folder of pictures, one sub-folder a class."),
-    "forecaster": ("forecaster", "Forecaster", "Recurrent forecaster of a time series, beside three baselines."),
-}
 _TABLES = ("perceptron", "mlp")
-_TAKEN = ("plan",)
 
 app = typer.Typer(
     help="Train a system on a table, a folder of pictures or a data set by name.",
@@ -29,94 +24,19 @@ app = typer.Typer(
 )
 
 
-def _register(system: str) -> None:
+def _register(name: str) -> None:
     """Add the command of a system: our own options first, then the parameters of its estimator."""
-    file, kind, summary = SYSTEMS[system]
-    parameters = [p for p in parameters_of(file, kind) if p.name not in _TAKEN]
+    system = SYSTEMS[name]
+    parameters = [p for p in parameters_of(system.file, system.kind) if p.name not in system.taken]
 
     def run(**given: Any) -> None:
-        if system == "forecaster":
-            from rosenblatt.cli import series
+        face(system.face).train(name, parameters, given)
 
-            series.train(parameters, given)
-            return
-        train(system, parameters, given)
-
-    given = [*_own_options(system), *(_option(p) for p in parameters)]
+    given = [*system.options(), *(options.of_parameter(p) for p in parameters)]
     # typer reads a command's options from its signature; this one is written by the estimator's
     run.__signature__ = inspect.Signature(given)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in given}
-    app.command(name=system, help=summary)(run)
-
-
-def _series_options() -> list[inspect.Parameter]:
-    text = Optional[str]  # noqa: UP045 - typer of older versions reads this form only
-    plan = Optional[list[str]]  # noqa: UP045
-    words = "A CSV or Parquet file with a column of times."
-    return [
-        _given("data", str, typer.Argument(help=words, show_default=False)),
-        _given("out", Path, typer.Option("--out", "-o", help="The model file to write.", show_default=False)),
-        _given("time", text, typer.Option(help="The column of times; found where only one holds such."), None),
-        _given("target", text, typer.Option(help="Columns to forecast, with commas; all others by default."), None),
-        _given("series", text, typer.Option(help="The column that names each row's series, of a panel."), None),
-        _given("past", text, typer.Option(help="Columns known up to now only, with commas."), None),
-        _given("future", text, typer.Option(help="Columns known beforehand, with commas."), None),
-        _given("frequency", text, typer.Option(help="What the frequency must be, such as '1 month'."), None),
-        _given("backtest", int, typer.Option(min=0, help="Origins to forecast from before, beside the baselines."), 0),
-        _given("stride", Optional[int], typer.Option(help="Steps between origins; the horizon by default."), None),  # noqa: UP045
-        _given("force", bool, typer.Option("--force", help="Overwrite the model file."), False),
-        _given("as_json", bool, typer.Option("--json", help="Print the result as JSON."), False),
-        _given("plan", plan, typer.Option(help="NAME=VALUE of rosenblatt.Plan; may be repeated."), None),
-    ]
-
-
-def _own_options(system: str) -> list[inspect.Parameter]:
-    if system == "forecaster":
-        return _series_options()
-    what = "A CSV or Parquet file" if system in _TABLES else "A folder of pictures, a list, tar shards"
-    options = [
-        _given("data", str, typer.Argument(help=f"{what}, or the name of a data set.", show_default=False)),
-        _given("out", Path, typer.Option("--out", "-o", help="The model file to write.", show_default=False)),
-        _given("holdout", float, typer.Option(help="Share held out of training and scored at the end."), 0.2),
-        _given("force", bool, typer.Option("--force", help="Overwrite the model file."), False),
-        _given("as_json", bool, typer.Option("--json", help="Print the result as JSON."), False),
-    ]
-    if system != "perceptron":
-        words = "NAME=VALUE of rosenblatt.Plan; may be repeated."
-        options.append(_given("plan", Optional[list[str]], typer.Option(help=words), None))  # noqa: UP045
-    if system not in _TABLES:
-        words = "Side of the pictures in pixels; the most common size where it is not given."
-        return [
-            *options,
-            _given("size", Optional[int], typer.Option(help=words), None),  # noqa: UP045
-            _given("skip_bad", bool, typer.Option("--skip-bad", help="Leave unreadable pictures out."), False),
-            _given("target", Optional[str], typer.Option(help="The column of labels, for a list."), None),  # noqa: UP045
-        ]
-    text = Optional[str]  # noqa: UP045 - typer of older versions reads this form only
-    options += [
-        _given("target", text, typer.Option(help="The column to predict."), None),
-        _given("names", text, typer.Option(help="Column names with commas, for a file without a line of names."), None),
-        _given("categorical", text, typer.Option(help="Columns of numbers that name categories, with commas."), None),
-        _given("test", Optional[Path], typer.Option(help="Another file to score, instead of --holdout."), None),  # noqa: UP045
-    ]
-    if system == "mlp":
-        tasks = Literal["auto", "classification", "regression"]
-        options.append(_given("task", tasks, typer.Option(help="What the target is."), "auto"))
-    return options
-
-
-def _given(name: str, kind: Any, info: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
-
-
-def _option(parameter: Parameter) -> inspect.Parameter:
-    if isinstance(parameter.default, bool):
-        return _given(parameter.name, bool, typer.Option(help=parameter.help), parameter.default)
-    default = ",".join(map(str, parameter.default)) if isinstance(parameter.default, tuple) else parameter.default
-    info = typer.Option(parameter.flag, help=parameter.help, metavar="VALUE")
-    if default is None:
-        return _given(parameter.name, Optional[str], info, None)  # noqa: UP045
-    return _given(parameter.name, str, info, str(default))
+    app.command(name=name, help=system.summary)(run)
 
 
 # ----------------------------------------------------------------------------------------------------------- run
@@ -175,7 +95,7 @@ def _estimator(system: str, chosen: dict[str, Any], given: dict[str, Any], data:
     import rosenblatt
 
     regression = data.recipe is not None and data.recipe.task == "regression"
-    kind = getattr(rosenblatt, "MLPRegressor" if regression else SYSTEMS[system][1])
+    kind = getattr(rosenblatt, "MLPRegressor" if regression else SYSTEMS[system].kind)
     if "plan" in given:
         chosen = {**chosen, "plan": parse_plan(given["plan"] or [])}
     known = kind._get_param_names()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ import numpy as np
 import rosenblatt
 from rosenblatt import _validate
 from rosenblatt.cli import inputs
+from rosenblatt.cli.signatures import plain_value
+from rosenblatt.cli.systems import face_of
 from rosenblatt.cli.train import check_output, say, score, show
 from rosenblatt.data.tables import is_table_path
 from rosenblatt.errors import DataError, ParameterError
@@ -92,10 +96,9 @@ def predict(
 ) -> None:
     """Print or write one prediction a row."""
     estimator = rosenblatt.load(model)
-    if hasattr(estimator, "tails_"):
-        from rosenblatt.cli import series
-
-        columns = series.forecast(estimator, data, horizon)
+    own = face_of(estimator)
+    if own is not None:
+        columns = _verb(own, estimator, "predict")(estimator, data, horizon)
         _write(columns, out=out, force=force, as_json=as_json)
         return
     if horizon is not None:
@@ -121,6 +124,21 @@ def _write(columns: dict[str, list[Any]], *, out: Path | None, force: bool, as_j
     show({"out": str(out), "rows": len(rows)}, as_json=as_json, lines=[f"{out}: {len(rows)} predictions"])
 
 
+def _verb(own: ModuleType | None, estimator: Any, name: str) -> Callable[..., Any]:
+    """A function of a system's face.
+
+    Raises:
+        ParameterError: The command means nothing for this system.
+    """
+    found = getattr(own, name, None)
+    if found is None:
+        # a system without a face of its own reads tables or pictures, and has these two
+        known = [v for v in ("predict", "evaluate", "sample") if hasattr(own, v)] if own else ["predict", "evaluate"]
+        kind, said = type(estimator).__name__, " or ".join([*known, "inspect"])
+        raise ParameterError(f"{name}: means nothing for a {kind}; expected {said}. Use such a command.")
+    return found
+
+
 def _predicted(estimator: Any, X: np.ndarray) -> np.ndarray:
     recipe = getattr(estimator, "preprocessing_", None)
     predicted = estimator.predict(X)
@@ -136,10 +154,37 @@ def _csv(rows: list[Any]) -> str:
 def evaluate(model: Path, data: str, *, names: list[str] | None, skip_bad: bool, as_json: bool) -> None:
     """Print the score on data with known answers."""
     estimator = rosenblatt.load(model)
-    X, y, _ = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=True)
-    result = score(estimator, X, y)
-    said = ", ".join(f"{name} {value:.4f}" for name, value in result.items() if name != "n")
-    show({"model": str(model), **result}, as_json=as_json, lines=[f"{said} on {result['n']} rows"])
+    own = face_of(estimator)
+    if own is not None:
+        result = _verb(own, estimator, "evaluate")(estimator, data)
+    else:
+        X, y, _ = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=True)
+        result = score(estimator, X, y)
+    said = ", ".join(f"{name} {value:.4f}" for name, value in result.items() if isinstance(value, float))
+    rows = f" on {result['n']} rows" if "n" in result else ""
+    show({"model": str(model), **result}, as_json=as_json, lines=[said + rows])
+
+
+def sample(
+    model: Path, given: dict[str, Any], own_options: list[str], *, out: Path | None, force: bool, as_json: bool
+) -> None:
+    """Draw from a model; what an option means, and how a sample is written, its face knows (``SAMPLE_OPTIONS``)."""
+    estimator = rosenblatt.load(model)
+    own = face_of(estimator)
+    draw = _verb(own, estimator, "sample")
+    chosen = {name: value for name, value in given.items() if value is not None}
+    for pair in own_options:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise ParameterError(f"--option {pair!r}; expected NAME=VALUE, such as {own.SAMPLE_OPTIONS[-1]}=1.")
+        chosen[name] = plain_value(value)
+    for name in chosen:
+        if name not in own.SAMPLE_OPTIONS:
+            raise ParameterError(
+                f"--{name.replace('_', '-')}: means nothing for a {type(estimator).__name__}; expected some of "
+                f"{', '.join(own.SAMPLE_OPTIONS)}.{_validate.nearest(name, own.SAMPLE_OPTIONS)} Leave it out."
+            )
+    draw(estimator, chosen, out=out, force=force, as_json=as_json)
 
 
 def inspect(
@@ -194,10 +239,14 @@ def _has_labels(data: str) -> bool:
 def _draw(
     estimator: Any, data: str | None, out: Path, *, names: list[str] | None, skip_bad: bool, force: bool
 ) -> list[Path]:
-    if hasattr(estimator, "tails_") and data is not None:
-        raise ParameterError("inspect: a forecaster draws its own series; expected no DATA. Leave it out.")
-    X, y = None, None
-    if data is not None:
+    X, y, own = None, None, face_of(estimator)
+    if data is not None and own is not None:
+        if not hasattr(own, "inputs"):
+            raise ParameterError(
+                f"inspect: a {type(estimator).__name__} draws what it holds; expected no DATA. Leave it out."
+            )
+        X, y = own.inputs(estimator, data)
+    elif data is not None:
         labelled = hasattr(estimator, "picture_shape_") and _has_labels(data)
         X, y, _ = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=labelled)
     figures = estimator.inspect(X, y) if hasattr(estimator, "picture_shape_") else estimator.inspect(X)

@@ -1,0 +1,108 @@
+"""The options of ``rosenblatt train SYSTEM`` that are not an estimator's parameters; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
+
+import typer
+
+from rosenblatt.cli.signatures import Parameter
+
+_TEXT = Optional[str]  # noqa: UP045 - typer of older versions reads this form only
+_NUMBER = Optional[int]  # noqa: UP045
+_LIST = Optional[list[str]]  # noqa: UP045
+
+
+def given(name: str, kind: Any, info: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    """A keyword of a command: its name, type, typer's description and default."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, info])
+
+
+def of_parameter(parameter: Parameter) -> inspect.Parameter:
+    """The option of a constructor's parameter; its text is read by `signatures.parse_value`."""
+    if isinstance(parameter.default, bool):
+        return given(parameter.name, bool, typer.Option(help=parameter.help), parameter.default)
+    default = ",".join(map(str, parameter.default)) if isinstance(parameter.default, tuple) else parameter.default
+    info = typer.Option(parameter.flag, help=parameter.help, metavar="VALUE")
+    if default is None:
+        return given(parameter.name, _TEXT, info, None)
+    return given(parameter.name, str, info, str(default))
+
+
+def data_and_out(what: str) -> list[inspect.Parameter]:
+    """DATA, described by ``what``, and the model file: every system has them."""
+    return [
+        given("data", str, typer.Argument(help=what, show_default=False)),
+        given("out", Path, typer.Option("--out", "-o", help="The model file to write.", show_default=False)),
+    ]
+
+
+def force_and_json() -> list[inspect.Parameter]:
+    """``--force`` and ``--json``."""
+    return [
+        given("force", bool, typer.Option("--force", help="Overwrite the model file."), False),
+        given("as_json", bool, typer.Option("--json", help="Print the result as JSON."), False),
+    ]
+
+
+def plan() -> list[inspect.Parameter]:
+    """``--plan NAME=VALUE``."""
+    return [given("plan", _LIST, typer.Option(help="NAME=VALUE of rosenblatt.Plan; may be repeated."), None)]
+
+
+def series() -> list[inspect.Parameter]:
+    """Options of a system that learns from time series."""
+    return [
+        *data_and_out("A CSV or Parquet file with a column of times."),
+        given("time", _TEXT, typer.Option(help="The column of times; found where only one holds such."), None),
+        given("target", _TEXT, typer.Option(help="Columns to forecast, with commas; all others by default."), None),
+        given("series", _TEXT, typer.Option(help="The column that names each row's series, of a panel."), None),
+        given("past", _TEXT, typer.Option(help="Columns known up to now only, with commas."), None),
+        given("future", _TEXT, typer.Option(help="Columns known beforehand, with commas."), None),
+        given("frequency", _TEXT, typer.Option(help="What the frequency must be, such as '1 month'."), None),
+        given("backtest", int, typer.Option(min=0, help="Origins to forecast from before, beside the baselines."), 0),
+        given("stride", _NUMBER, typer.Option(help="Steps between origins; the horizon by default."), None),
+        *force_and_json(),
+        *plan(),
+    ]
+
+
+def _labelled(what: str) -> list[inspect.Parameter]:
+    return [
+        *data_and_out(f"{what}, or the name of a data set."),
+        given("holdout", float, typer.Option(help="Share held out of training and scored at the end."), 0.2),
+        *force_and_json(),
+    ]
+
+
+def pictures() -> list[inspect.Parameter]:
+    """Options of a system that learns from labelled pictures."""
+    words = "Side of the pictures in pixels; the most common size where it is not given."
+    return [
+        *_labelled("A folder of pictures, a list, tar shards"),
+        *plan(),
+        given("size", _NUMBER, typer.Option(help=words), None),
+        given("skip_bad", bool, typer.Option("--skip-bad", help="Leave unreadable pictures out."), False),
+        given("target", _TEXT, typer.Option(help="The column of labels, for a list."), None),
+    ]
+
+
+def table() -> list[inspect.Parameter]:
+    """Options of a system that learns from tables."""
+    file = Optional[Path]  # noqa: UP045
+    return [
+        *_labelled("A CSV or Parquet file"),
+        given("target", _TEXT, typer.Option(help="The column to predict."), None),
+        given("names", _TEXT, typer.Option(help="Column names with commas, for a file without a line of names."), None),
+        given("categorical", _TEXT, typer.Option(help="Columns of numbers that name categories, with commas."), None),
+        given("test", file, typer.Option(help="Another file to score, instead of --holdout."), None),
+    ]
+
+
+def table_of_either_task() -> list[inspect.Parameter]:
+    """Options of a system that learns classes or numbers from tables."""
+    own = table()
+    tasks = Literal["auto", "classification", "regression"]
+    return [*own[:5], *plan(), *own[5:], given("task", tasks, typer.Option(help="What the target is."), "auto")]
