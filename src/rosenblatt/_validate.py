@@ -10,6 +10,7 @@ import numbers
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -315,7 +316,7 @@ def known_labels(who: str, y: np.ndarray, classes: np.ndarray) -> None:
 # --------------------------------------------------------------------------------------------------------- files
 
 
-def write_whole(path: str | Path, data: bytes | Iterable[bytes], *, overwrite: bool = True) -> Path:
+def write_whole(path: str | Path, data: bytes | Iterable[bytes | memoryview], *, overwrite: bool = True) -> Path:
     """Write a file whole or not at all: temporary file in the same folder, fsync, rename.
 
     Raises:
@@ -336,6 +337,7 @@ def write_whole(path: str | Path, data: bytes | Iterable[bytes], *, overwrite: b
             os.fsync(handle.fileno())
         os.chmod(handle.name, 0o666 & ~_umask())
         os.replace(handle.name, path)
+        _sync_folder(path.parent)
     except OSError as error:
         if handle is not None:
             Path(handle.name).unlink(missing_ok=True)
@@ -345,6 +347,16 @@ def write_whole(path: str | Path, data: bytes | Iterable[bytes], *, overwrite: b
             Path(handle.name).unlink(missing_ok=True)
         raise
     return path
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name reaches the disk too; the file itself has, where a system cannot do this with folders."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _umask() -> int:

@@ -18,11 +18,14 @@
     │   ├── ForeignFileError                    not one of ours
     │   ├── NewerFormatError                    written by a newer rosenblatt
     │   └── UnsafeFileError                     asks for something that no file of ours asks for
+    ├── CheckpointError       (ValueError)      a checkpoint of another run
     ├── OutputError           (OSError)         an output that exists already or cannot be written
     ├── FetchError            (OSError)         a data set or weight file that is not here and cannot be fetched
     └── MissingExtraError     (ImportError)     an optional dependency is not installed
 
-Warnings: `TrainingInterrupted` (UserWarning) says what a run that was stopped by Ctrl-C kept.
+Warnings: `TrainingInterrupted` (UserWarning) says what a run that was stopped by Ctrl-C kept; `CheckpointWarning`
+(UserWarning) that a checkpoint was passed over or not written, `MemoryWarning` (UserWarning) that batches were made smaller
+to fit into memory.
 
 A message says what was got, what was expected and how to mend it.
 """
@@ -126,6 +129,10 @@ class UnsafeFileError(ModelFileError):
     """The file asks for something that no file of ours asks for."""
 
 
+class CheckpointError(RosenblattError, ValueError):
+    """A checkpoint belongs to another run; the message names what differs."""
+
+
 class OutputError(RosenblattError, OSError):
     """An output exists already, or cannot be written."""
 
@@ -140,3 +147,11 @@ class MissingExtraError(RosenblattError, ImportError):
 
 class TrainingInterrupted(UserWarning):
     """Training was stopped by the user; the message says which weights were kept."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint was damaged and passed over, or could not be written; the message says what is used instead."""
+
+
+class MemoryWarning(UserWarning):
+    """Memory ran out, and training goes on in smaller parts; the message says in how many."""

@@ -244,3 +244,11 @@ def test_inspect_draws_what_it_can():
     assert set(model.inspect(X[:20], Y[:20])) == always | {"feature_maps", "saliency", "confusion", "worst_mistakes"}
     with pytest.raises(NotFittedError, match="not fitted yet"):
         rb.CNNClassifier().inspect()
+
+
+def test_a_target_holds_pictures_out_and_stops():
+    model = cnn(epochs=20, plan=rb.Plan(target=0.8)).fit(X[:600], Y[:600])
+    assert model.stopped_ == "target"
+    scores = [row["validation_score"] for row in model.history_]
+    assert scores[-1] >= 0.8 > max([0, *scores[:-1]])
+    assert len(scores) < 20

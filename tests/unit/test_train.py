@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rosenblatt.data.resident import Resident
-from rosenblatt.errors import DeviceError, DivergedError, ParameterError, ShapeError, TrainingInterrupted
+from rosenblatt.errors import DeviceError, DivergedError, MemoryWarning, ParameterError, ShapeError, TrainingInterrupted
 from rosenblatt.train.follow import follow
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import choose_device, choose_precision
@@ -123,6 +123,102 @@ def test_gradient_clipping_bounds_the_step():
     list(supervised(one, resident(x, y, batch_size=60), loss, plan=plan, epochs=1, learning_rate=1.0))
     after = torch.cat([p.detach().flatten() for p in one.parameters()])
     assert float((after - before).norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
+def mean_loss(output, y, weight):
+    each = F.cross_entropy(output, y, reduction="none")
+    return each.mean() if weight is None else (each * weight).sum() / weight.sum()
+
+
+def flat(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("parts", [2, 3, 99])
+def test_accumulated_gradients_are_those_of_the_whole_batch(parts, weighted):
+    x, y = blobs(50)
+    w = torch.rand(50, generator=torch.Generator().manual_seed(2)) if weighted else None
+    found, sizes = [], []
+
+    def run(plan):
+        one = net()
+        one.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+        data = Resident(x, y, w, device="cpu", batch_size=16, generator=torch.Generator().manual_seed(0))
+        last = list(supervised(one, data, mean_loss, plan=plan.over(FP32), epochs=3, learning_rate=0.1))[-1]
+        found.append(last.loss)
+        return flat(one)
+
+    torch.testing.assert_close(
+        run(Plan(optimizer="sgd", accumulate=parts)), run(Plan(optimizer="sgd")), rtol=1e-4, atol=1e-6
+    )
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert sizes[0] == -(-16 // min(parts, 16))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_makes_the_parts_smaller_and_the_steps_stay(error):
+    x, y = blobs()
+
+    def run(limit, plan):
+        one = net()
+
+        def refuse(_module, given):
+            if len(given[0]) > limit:
+                raise error
+
+        one.register_forward_pre_hook(refuse)
+        rows = [r.row() for r in supervised(one, resident(x, y), loss, plan=plan, epochs=2, learning_rate=0.1)]
+        return one, rows
+
+    plain, _ = run(99, Plan(optimizer="sgd").over(FP32))
+    with pytest.warns(MemoryWarning, match="batches of 16 pass through the network in . parts from now on") as said:
+        halved, rows = run(5, Plan(optimizer="sgd").over(FP32))
+    assert len(said) == 2  # 16 -> 8 -> 4
+    assert [row["accumulate"] for row in rows] == [4, 4]
+    torch.testing.assert_close(flat(halved), flat(plain), rtol=1e-4, atol=1e-6)
+    asked, _ = run(5, Plan(optimizer="sgd", accumulate=4).over(FP32))
+    assert torch.equal(flat(asked), flat(halved))
+
+
+@pytest.mark.filterwarnings("ignore::rosenblatt.errors.MemoryWarning")
+def test_memory_too_small_for_a_single_sample_is_an_error_and_others_are_not_caught():
+    x, y = blobs()
+    for error, match in ((MemoryError("none at all"), "none at all"), (RuntimeError("shapes differ"), "shapes differ")):
+        one = net()
+        before = flat(one)
+
+        def refuse(*_, error=error):
+            raise error
+
+        one.register_forward_pre_hook(refuse)
+        with pytest.raises(type(error), match=match):
+            list(supervised(one, resident(x, y), loss, plan=FP32, epochs=2, learning_rate=0.1))
+        assert torch.equal(flat(one), before)
+
+
+def test_a_target_stops_the_run_there():
+    with PrivateRandom(0):
+        one = nn.Linear(1, 1, bias=False)
+
+    def loop():
+        for record in records([0.1, 0.9, 0.95, 0.4, 0.3]):
+            one.weight.data.fill_(record.epoch)
+            yield record
+
+    for plan in (Plan(target=0.93), Plan(target=0.93, early_stopping=True, min_delta=0.5)):
+        done = follow(loop(), one, plan=plan.over(STANDARD), epochs=5, label="x", verbose=0)
+        assert (done.best_epoch, done.stopped, len(done.rows)) == (3, "target", 3)
+        assert one.weight.item() == 3.0
+    assert follow(loop(), one, plan=Plan(target=2).over(STANDARD), epochs=5, label="x", verbose=0).stopped == "epochs"
 
 
 def records(scores, fail_after=None):

@@ -36,7 +36,7 @@ from rosenblatt.train.follow import follow
 from rosenblatt.train.plan import Plan
 from rosenblatt.train.precision import autocast, choose_device, choose_precision
 from rosenblatt.train.seeds import PrivateRandom, draw_seed, generator
-from rosenblatt.train.supervised import supervised
+from rosenblatt.train.supervised import keeper_of, supervised
 
 if TYPE_CHECKING:
     pass
@@ -248,18 +248,31 @@ class CNNClassifier(ClassifierMixin, Estimator):
             row = {"data_wait": data.wait_share} if isinstance(data, Streamed) else {}
             return row if held is None else {**row, "validation_score": self._accuracy(pictures, codes, held)}
 
-        epochs = self.epochs or chosen.epochs
+        epochs, rate = self.epochs or chosen.epochs, self.learning_rate or chosen.rate
+        identity = {"network": self.network if isinstance(self.network, str) else type(self.network).__name__}
+        keeper = keeper_of(
+            plan, self.module_, data, epochs=epochs, learning_rate=rate, random_state=self.random_state, **identity
+        )
         records = supervised(
             self.module_,
             data,
             augment.loss(self._loss(plan)),
             plan=plan,
             epochs=epochs,
-            learning_rate=self.learning_rate or chosen.rate,
+            learning_rate=rate,
             prepare=lambda batch: prepare(augment(batch)),
             evaluate=evaluate,
+            keeper=keeper,
         )
-        done = follow(records, self.module_, plan=plan, epochs=epochs, label=type(self).__name__, verbose=self.verbose)
+        done = follow(
+            records,
+            self.module_,
+            plan=plan,
+            epochs=epochs,
+            label=type(self).__name__,
+            verbose=self.verbose,
+            keeper=keeper,
+        )
         self.history_, self.best_epoch_, self.n_iter_ = done.rows, done.best_epoch, len(done.rows)
         self.stopped_ = done.stopped
 

@@ -106,13 +106,13 @@ def blocks(pictures: Pictures, rows: np.ndarray | None, size: int) -> Iterator[T
 
 
 def split(plan: Plan, codes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows to train on and, where the plan stops early, rows held out, stratified where the classes allow it.
+    """Rows to train on and, where the plan stops early or at a target, rows held out, stratified where the classes allow it.
 
     Raises:
         DataError: Too few pictures to hold any out.
     """
     rows = np.arange(len(codes))
-    if not plan.early_stopping:
+    if not plan.early_stopping and plan.target is None:
         return rows, None
     stratify = codes if np.bincount(codes).min() > 1 else None
     try:

@@ -21,13 +21,14 @@ from rosenblatt.estimators.members import Member, covariates, is_panel, read_mem
 from rosenblatt.estimators.summary import summarize
 from rosenblatt.metrics.forecast import naive_scale
 from rosenblatt.models.forecaster import CELLS, RecurrentForecaster
+from rosenblatt.train.checkpoint import fingerprint
 from rosenblatt.train.follow import follow
 from rosenblatt.train.forecast import Windows, fill_forward, scale_of, solve_linear, window_loss
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import choose_device, choose_precision
 from rosenblatt.train.rollout import Rollout
 from rosenblatt.train.seeds import PrivateRandom, draw_seed, generator
-from rosenblatt.train.supervised import supervised
+from rosenblatt.train.supervised import keeper_of, supervised
 
 _MOST_CHECKED = 512
 """Validation windows looked at after an epoch; more of them only cost time."""
@@ -180,14 +181,15 @@ class Forecaster(Estimator):
         self.seed_ = seed % 2**32
         cuts = [self._cut(len(m), plan) for m in members]
         # the validation part is forecast by models that know only what comes before it ...
-        done = self._train(members, cuts, plan, self.epochs, seed)
+        done = self._train(members, cuts, plan, self.epochs, seed, part="selection")
         self.history_, self.best_epoch_, self.n_iter_ = done.rows, done.best_epoch, len(done.rows)
         self.stopped_ = done.stopped
         self.scores_ = self._score(members, cuts)
         self.selected_ = NETWORK if self.select == NETWORK else min(self.scores_, key=lambda name: self.scores_[name])
         # ... and all of it is learned from afterwards, for as long as was best
         ends = [len(m) for m in members]
-        self._train(members, ends, replace(plan, early_stopping=False), max(1, done.best_epoch), seed)
+        again = replace(plan, early_stopping=False, target=None)
+        self._train(members, ends, again, max(1, done.best_epoch), seed, part="final")
         self._keep_tails(members)
         return self
 
@@ -227,7 +229,7 @@ class Forecaster(Estimator):
         held = max(self.horizon, round((plan.validation_fraction or 0.2) * length))
         return max(length - held, self.window_ + self.horizon)
 
-    def _train(self, members: list[Member], ends: list[int], plan: Plan, epochs: int, seed: int) -> Any:
+    def _train(self, members: list[Member], ends: list[int], plan: Plan, epochs: int, seed: int, *, part: str) -> Any:
         """Network, linear layer and bands from what comes before each ``end``; what comes after only says when to stop."""
         device = torch.device(self.device_)
         self._learn_covariate_scale(members, ends)
@@ -244,17 +246,23 @@ class Forecaster(Estimator):
         source = generator(seed)
         data = Resident(moved.starts, moved.starts, device=device, batch_size=self.batch_size, generator=source)
         checked = held.starts[:: max(1, len(held.starts) // _MOST_CHECKED)]
+        run: dict[str, Any] = {"plan": plan, "epochs": epochs}
+        series = fingerprint(moved.table, moved.truth)
+        keeper = keeper_of(
+            **run, module=self.module_, data=data, learning_rate=self.learning_rate, part=part,
+            random_state=self.random_state, series=series,
+        )  # fmt: skip
         records = supervised(
             self.module_,
             data,
             window_loss(moved, levels),
-            plan=plan,
-            epochs=epochs,
+            **run,
             learning_rate=self.learning_rate,
+            keeper=keeper,
             prepare=lambda starts: moved.inputs(starts, ahead=self.n_known_ > 0),
             evaluate=None if not len(checked) else lambda _: {"validation_score": -self._scaled_error(held, checked)},
         )
-        done = follow(records, self.module_, plan=plan, epochs=epochs, label="Forecaster", verbose=self.verbose)
+        done = follow(records, self.module_, **run, label="Forecaster", verbose=self.verbose, keeper=keeper)
         self._learn_bands(train)
         return done
 

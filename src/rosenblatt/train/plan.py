@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
+from os import PathLike, fspath
 from typing import Any
 
-from rosenblatt._validate import BOOL, NONE, Choice, Number, Rule, Words, parameter
+from rosenblatt._validate import BOOL, NONE, Choice, Number, Of, Rule, Words, parameter
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "linear", "cosine", "onecycle", "steps")
@@ -29,6 +30,11 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "validation_fraction": (Number(0, 1, open_low=True, open_high=True), NONE),
     "patience": (Number(1, integer=True), NONE),
     "min_delta": (Number(0), NONE),
+    "target": (Number(), NONE),
+    "accumulate": (Number(1, integer=True), NONE),
+    "checkpoint": (Of(str, "the path of a folder"), NONE),
+    "checkpoint_every": (Number(1, integer=True), NONE),
+    "checkpoint_keep": (Number(1, integer=True), NONE),
 }
 
 
@@ -59,6 +65,15 @@ class Plan:
         validation_fraction: Share of the training data held out.
         patience: Epochs without improvement before stopping.
         min_delta: Improvement that counts.
+        target: Hold out ``validation_fraction`` of the training data, and stop as soon as its score reaches this.
+        accumulate: Parts in which each batch passes through the network, one after the other; their gradients add up to
+            those of the batch, so memory is needed for one part and the step is the same. What is drawn or measured
+            within a batch (augmentation, dropout, batch statistics) is so within each part. Where memory runs out, the
+            number is doubled by itself, with a warning.
+        checkpoint: Folder of the run's checkpoints. A run that was killed and is started again in the same way goes on
+            after the last one; a finished one is read back. Needs an integer ``random_state``.
+        checkpoint_every: Epochs from one checkpoint to the next.
+        checkpoint_keep: How many of them stay.
 
     Raises:
         ParameterError: A value outside its range; unknown words get the nearest suggestion.
@@ -83,8 +98,15 @@ class Plan:
     validation_fraction: float | None = None
     patience: int | None = None
     min_delta: float | None = None
+    target: float | None = None
+    accumulate: int | None = None
+    checkpoint: str | None = None
+    checkpoint_every: int | None = None
+    checkpoint_keep: int | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.checkpoint, PathLike):  # text compares by value and goes into the model file
+            object.__setattr__(self, "checkpoint", fspath(self.checkpoint))
         for name, rules in _RULES.items():
             parameter("Plan", name, getattr(self, name), rules)
 
@@ -94,7 +116,8 @@ class Plan:
 
     def said(self) -> dict[str, Any]:
         """The fields that this plan names."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in found.items() if value is not None}
 
     def over(self, default: Plan) -> Plan:
         """This plan, with what it leaves open taken from another."""
@@ -115,5 +138,8 @@ STANDARD = Plan(
     validation_fraction=0.1,
     patience=5,
     min_delta=0.0,
+    accumulate=1,
+    checkpoint_every=1,
+    checkpoint_keep=2,
 )
-"""What holds where neither the user nor the system says anything; None remains for clip and ema (off)."""
+"""What holds where neither the user nor the system says anything; None remains for clip, ema, target and checkpoint (off)."""

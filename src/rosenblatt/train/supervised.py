@@ -9,15 +9,19 @@ from __future__ import annotations
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rosenblatt.data.resident import Resident
-from rosenblatt.errors import DivergedError
+from rosenblatt.data.streamed import Streamed
+from rosenblatt.errors import DivergedError, MemoryWarning, ParameterError
+from rosenblatt.train.checkpoint import Keeper, fingerprint
 from rosenblatt.train.optimizer import make_optimizer
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_precision, synchronize
@@ -37,7 +41,9 @@ class EpochRecord:
         loss: Mean training loss over the epoch's samples, measured while the weights were moving.
         learning_rate: At the epoch's end.
         seconds: Training time of the epoch, evaluation not counted.
-        metrics: What the ``evaluate`` function returned, for instance the validation score.
+        metrics: What the ``evaluate`` function returned, for instance the validation score; and ``accumulate``, the parts
+            in which each batch went through the network, where they are more than one.
+        state: Function that gives everything the loop needs to go on from here, for a checkpoint.
     """
 
     epoch: int
@@ -45,11 +51,12 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    state: Callable[[], dict[str, Any]] | None = field(default=None, repr=False, compare=False)
 
     def row(self) -> dict[str, float]:
         """The record as one flat row of ``history_``."""
-        row = asdict(self)
-        return {**{k: v for k, v in row.items() if k != "metrics"}, **self.metrics}
+        named = {name: getattr(self, name) for name in ("epoch", "loss", "learning_rate", "seconds")}
+        return {**named, **self.metrics}
 
 
 def supervised(
@@ -62,6 +69,7 @@ def supervised(
     learning_rate: float,
     prepare: Callable[[Tensor], Tensor] | None = None,
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    keeper: Keeper | None = None,
 ) -> Iterator[EpochRecord]:
     """Train a network on resident data; yield after each epoch.
 
@@ -75,12 +83,16 @@ def supervised(
         learning_rate: Top of the schedule.
         prepare: Applied to each input batch on the device: cast, normalisation, augmentation.
         evaluate: Called with the module in eval mode after each epoch; its numbers go into the record.
+        keeper: Of the run's checkpoints (see `keeper_of`); the loop goes on after the epoch whose state it found. Writing
+            is the consumer's, with ``record.state``; `rosenblatt.train.follow.follow` does it.
 
     Yields:
         One `EpochRecord` an epoch.
 
     Raises:
         DivergedError: Loss or weights turned non-finite; the module holds the weights of the last good epoch.
+        ParameterError: The plan asks for checkpoints and there is no keeper.
+        MemoryError, RuntimeError: Not even a single sample fits into memory.
         KeyboardInterrupt: Passed on; the module holds the weights of the last whole epoch.
 
     Example:
@@ -97,13 +109,18 @@ def supervised(
         True
     """
     plan = plan.over(STANDARD)
+    if plan.checkpoint is not None and keeper is None:
+        raise ParameterError(
+            "Plan(checkpoint=...): this loop was given no keeper; expected keeper=keeper_of(plan, ...)."
+        )
     run = _Run(module, data, loss, plan, epochs, learning_rate, prepare)
-    for number in range(1, epochs + 1):
+    done = run.resume(keeper)
+    for number in range(done + 1, epochs + 1):
         good = run.snapshot()
         started = time.perf_counter()
         module.train()
         try:
-            mean = run.epoch()
+            mean = run.epoch_within_memory(good, number)
         except KeyboardInterrupt:
             # half an epoch is no well-defined result: go back to the end of the one before
             run.undo(good)
@@ -115,10 +132,50 @@ def supervised(
         live = run.average_in()
         module.eval()
         metrics = dict(evaluate(module)) if evaluate is not None else {}
-        yield EpochRecord(number, mean, run.rate, seconds, metrics)
+        if run.parts > 1:
+            metrics["accumulate"] = run.parts
+        yield EpochRecord(number, mean, run.rate, seconds, metrics, partial(run.state, live))
         # a consumer that stops here, and the last epoch, leave the averaged weights in the module
         if live is not None and number < epochs:
             _copy_into(module, live)
+    module.eval()
+
+
+def keeper_of(
+    plan: Plan,
+    module: nn.Module,
+    data: Resident | Streamed,
+    *,
+    epochs: int,
+    learning_rate: float,
+    part: str = "",
+    **identity: Any,
+) -> Keeper | None:
+    """The keeper of a supervised run, or None where its plan asks for no checkpoints.
+
+    Args:
+        plan: A complete plan.
+        module: The network with the weights that it starts from: they are part of the run's identity.
+        data: What it learns from.
+        epochs: As `supervised`.
+        learning_rate: As `supervised`.
+        part: Name of a sub-folder, for a fit of several runs.
+        **identity: What else must be the same, such as ``random_state``.
+
+    Raises:
+        ParameterError, OutputError, CheckpointError, DamagedFileError: See `rosenblatt.train.checkpoint.Keeper`.
+    """
+    if plan.checkpoint is None:
+        return None
+    identity |= {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": data.batch_size,
+        "precision": choose_precision(plan.precision, next(module.parameters()).device),
+        "starting weights": fingerprint(*module.state_dict().values()),
+        "data": fingerprint(getattr(data, "x", None), data.y, data.weight),
+    }
+    return Keeper.of(replace(plan, precision=None), identity, part=part)
 
 
 class _Run:
@@ -140,10 +197,12 @@ class _Run:
         self.optimizer = make_optimizer(module, plan, learning_rate)
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.learning_rate = self.rate = learning_rate
+        self.epochs = epochs
         seed = int(torch.randint(2**31, (1,), generator=data.generator, device=data.generator.device))
         self.random = PrivateRandom(seed, self.device)
         self.step, self.steps = 0, epochs * len(data)
         self.average = [t.detach().clone() for t in _floating(module)] if plan.ema else None
+        self.parts = min(plan.accumulate or 1, data.batch_size)
 
     def epoch(self) -> float:
         """One pass over the data; the mean loss of its samples, read from the device once."""
@@ -172,16 +231,56 @@ class _Run:
         return value
 
     def backward(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """Gradients of the batch's mean loss; of its parts one after the other where there are several."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.parts == 1:
+            value = self.forward(x, y, weight)
+            value.backward()
+            return value.detach()
+        size = -(-self.data.batch_size // self.parts)
+        values = []
+        for start in range(0, len(x), size):
+            rows = slice(start, start + size)
+            w = None if weight is None else weight[rows]
+            value = self.forward(x[rows], y[rows], w) * _share(len(x[rows]), len(x), w, weight)
+            value.backward()
+            values.append(value.detach())
+        return torch.stack(values).sum()
+
+    def forward(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
+        """Mean loss of a batch, or of a part of one."""
         if self.prepare is not None:
             x = self.prepare(x)
-        self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.device, self.precision):
             output = self.module(x)
-        value = self.loss(
-            output.float() if isinstance(output, Tensor) and output.dtype != torch.float64 else output, y, weight
-        )
-        value.backward()
-        return value.detach()
+        if isinstance(output, Tensor) and output.dtype != torch.float64:
+            output = output.float()
+        return self.loss(output, y, weight)
+
+    def epoch_within_memory(self, good: dict[str, Any], number: int) -> float:
+        """`epoch`, begun again with smaller parts for as long as it runs out of memory."""
+        while True:
+            try:
+                return self.epoch()
+            except (MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if self.parts >= self.data.batch_size:
+                    self.undo(good)
+                    raise
+            # out of the handler: the error's traceback holds the tensors of the step that failed
+            self.restore(good)
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self.parts = min(2 * self.parts, self.data.batch_size)
+            warnings.warn(
+                f"Out of memory in epoch {number}, which begins again: batches of {self.data.batch_size} pass through the "
+                f"network in {self.parts} parts from now on; the steps stay the same. Plan(accumulate={self.parts}) does so "
+                "from the start.",
+                MemoryWarning,
+                stacklevel=4,
+            )
 
     def average_in(self) -> list[Tensor] | None:
         """Put the averaged weights into the module; returns the ones that were there."""
@@ -202,9 +301,39 @@ class _Run:
             "average": None if self.average is None else [t.clone() for t in self.average],
         }
 
+    def state(self, live: list[Tensor] | None) -> dict[str, Any]:
+        """Everything that the next epoch depends on, between two epochs; nothing is copied.
+
+        Args:
+            live: What `average_in` gave: the weights that learn, where the module holds their average.
+        """
+        return {
+            "module": self.module.state_dict(),
+            "live": live,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.data.generator.get_state(),
+            "random": self.random.state,
+            "step": self.step,
+            "parts": self.parts,
+        }
+
+    def resume(self, keeper: Keeper | None) -> int:
+        """Go on from the state that was found; returns the number of epochs that it has behind it."""
+        if keeper is None or not keeper.state:
+            return 0
+        state = keeper.state["loop"]
+        self.restore({**state, "average": None})
+        self.parts = state["parts"]
+        if state["live"] is not None:
+            self.average = [t.clone() for t in _floating(self.module)]
+            if not keeper.finished:
+                _copy_into(self.module, state["live"])
+        return self.epochs if keeper.finished else keeper.epoch
+
     def restore(self, good: dict[str, Any]) -> None:
         self.module.load_state_dict(good["module"])
         self.optimizer.load_state_dict(good["optimizer"])
+        _same_layout(self.optimizer)
         self.data.generator.set_state(good["generator"])
         self.random.state = good["random"]
         self.step = good["step"]
@@ -260,6 +389,29 @@ class _Watch:
     def __exit__(self, *_: Any) -> None:
         for hook in self.hooks:
             hook.remove()
+
+
+def _share(part: int, whole: int, weight: Tensor | None, weights: Tensor | None) -> Tensor | float:
+    """What a part's mean loss counts in the mean of its batch: by samples, or by their weights."""
+    if weight is None or weights is None:
+        return part / whole
+    total = weights.sum()
+    return weight.sum() / total.where(total != 0, total.new_ones(()))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    said = str(error).lower()
+    return any(words in said for words in ("not enough memory", "can't allocate memory", "out of memory"))
+
+
+def _same_layout(optimizer: torch.optim.Optimizer) -> None:
+    """The fused kernels walk through moments and weights side by side in memory: moments take the weights' layout."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _floating(module: nn.Module) -> Iterator[Tensor]:
