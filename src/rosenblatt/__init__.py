@@ -20,6 +20,7 @@ _WHERE = {
     "StyleTransfer": "rosenblatt.estimators.style",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
+    "fit_many": "rosenblatt.estimators.many",
     "history": "rosenblatt.eras",
     "load": "rosenblatt.files",
     "save": "rosenblatt.files",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from rosenblatt.eras import history as history
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
     from rosenblatt.estimators.forecaster import Forecaster as Forecaster
+    from rosenblatt.estimators.many import fit_many as fit_many
     from rosenblatt.estimators.mlp import MLPClassifier as MLPClassifier
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor
     from rosenblatt.estimators.perceptron import Perceptron as Perceptron

@@ -4,10 +4,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from rosenblatt.backprop import functions, kernels
-from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer, covers, epoch, epochs_many
+from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer, covers, epoch, one_blas_thread
 
 
 @pytest.fixture(autouse=True)
@@ -130,16 +130,56 @@ def test_a_read_only_table_compiles_nothing_more():
     assert len(kernels.run_epoch.signatures) == before
 
 
-def test_many_are_each_alone():
-    X, y = table()
-    order = np.random.default_rng(0).permutation(30)
-    alone = [network(seed=s) for s in range(3)]
-    many = [network(seed=s) for s in range(3)]
-    expected = [epoch(c, CompiledOptimizer("adam", c, learning_rate=0.01), X, y, None, order, 8) for c in alone]
-    optimizers = [CompiledOptimizer("adam", c, learning_rate=0.01) for c in many]
-    assert epochs_many(many, optimizers, X, y, [order] * 3, 8) == expected
-    for a, b in zip(alone, many, strict=True):
-        assert (a.flat == b.flat).all()
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_share_a_batch(monkeypatch, threads, kind, weighted):
+    X, y = table(61)
+    weight = np.random.default_rng(1).uniform(0.1, 2, 61) if weighted else None
+    ends = []
+    for count in (1, threads, threads):
+        monkeypatch.setattr(CompiledChain, "threads", lambda self, batch, count=count: count)
+        chain = network()
+        optimizer = CompiledOptimizer(kind, chain, learning_rate=0.01, weight_decay=0.1)
+        losses = [
+            epoch(chain, optimizer, X, y, weight, np.arange(61), 20)[0] for _ in range(3)
+        ]  # the last batch is one row
+        ends.append((losses, chain.flat))
+    np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=1e-12)
+    np.testing.assert_allclose(ends[1][1], ends[0][1], rtol=1e-10)
+    assert (ends[1][1] == ends[2][1]).all()  # whichever thread is faster
+    assert ends[1][0] == ends[2][0]
+
+
+def test_threads_stop_together(monkeypatch):
+    monkeypatch.setattr(CompiledChain, "threads", lambda self, batch: 2)
+    chain, (X, y) = network(), table()
+    X[17] = np.inf  # in the second half of the third batch
+    optimizer = CompiledOptimizer("adam", chain, learning_rate=0.01)
+    assert epoch(chain, optimizer, X, y, None, np.arange(30), 7)[1:] == (3, "layers.0")
+    assert np.isfinite(chain.flat).all()
+    assert optimizer.steps == 2
+
+
+def test_threads_by_work():
+    assert network().threads(30) == 1
+    assert network((784, 128, 10)).threads(128) >= 1
+    assert network((784, 128, 10)).threads(4) == 1
+
+
+def test_one_blas_thread_is_given_back_in_any_order():
+    def limits():
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with threadpool_limits(2, "blas"):
+        first, second = one_blas_thread(), one_blas_thread()
+        first.__enter__()
+        second.__enter__()
+        assert limits() == {1}
+        first.__exit__(None, None, None)
+        assert limits() == {1}
+        second.__exit__(None, None, None)
+        assert limits() == {2}
 
 
 def test_covers():

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+import numba
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from rosenblatt.backprop import functions, kernels
+from rosenblatt.backprop import functions, kernels, meeting
 from rosenblatt.layers.activations import find
 
 ACTIVATIONS = {
@@ -34,11 +37,9 @@ OUTPUTS = {
 LOSSES = {"squared_error": kernels.SQUARED, "log_loss": kernels.LOG, "poisson": kernels.POISSON}
 _PAIRS = {("identity", "squared_error"), ("logistic", "log_loss"), ("softmax", "log_loss"), ("exp", "poisson")}
 _BLOCK = 1024
-_ONE_THREAD = 64e6
-"""Multiplications and additions of a batch's largest matrix product below which BLAS gets one thread.
-
-Below it two threads gain little, and where anything else runs each product waits for a core: a fit took 20 times as long.
-"""
+_THREAD_WORK = 4e6
+"""Multiplications and additions of a step's matrix products, over all layers, that another thread is worth."""
+_THREAD_ROWS = 16
 _SMOOTHING = 0.99
 """Decay of the squared gradients in "rmsprop", as PyTorch has it."""
 
@@ -65,6 +66,47 @@ def covers(activation: Any, output: str, loss: str, dtype: Any) -> bool:
 def _blas() -> ThreadpoolController:
     """Looking for the BLAS libraries of the process takes a millisecond, so it is done once."""
     return ThreadpoolController()
+
+
+class _OneThread:
+    """BLAS on one thread while anyone is inside: the engine has its own threads, and several fits may run at once.
+
+    threadpoolctl's own limit, left by two threads in another order than they came, would stay for good.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.limit = threading.Lock(), 0, None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.limit = _blas().limit(limits=1, user_api="blas")
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.inside -= 1
+                if self.inside == 0:
+                    self.limit.restore_original_limits()
+                    self.limit = None
+
+
+one_blas_thread = _OneThread()
+"""Context manager that a run enters once, since setting the limit costs as much as a small step."""
+
+
+def threads_for(shapes: list[tuple[int, int]], batch_size: int) -> int:
+    """How many threads share a batch: as many as Numba may use, where each has enough to do.
+
+    Args:
+        shapes: (fan in, fan out) of each layer.
+        batch_size: Samples a step.
+    """
+    work = 6 * batch_size * sum(inner * outer for inner, outer in shapes)
+    wanted = min(int(work / _THREAD_WORK), batch_size // _THREAD_ROWS, numba.config.NUMBA_NUM_THREADS)
+    return max(1, wanted)
 
 
 class CompiledChain:
@@ -94,12 +136,21 @@ class CompiledChain:
         seed: int = 0,
     ):
         self.flat = np.concatenate([a.ravel() for a in [*coefs, *intercepts]])
-        self.gradient = np.zeros_like(self.flat)
+        self.gradients = np.zeros((1, len(self.flat)), self.flat.dtype)
         self.shapes = [c.shape for c in coefs]
         self.table = _table(self.shapes)
         self.codes = np.array([ACTIVATIONS[find(activation).name], OUTPUTS[output], LOSSES[loss]])
         self.alpha, self.dropout, self.seed, self.step = float(alpha), float(dropout), np.int64(seed), 0
-        self._buffers: tuple[np.ndarray, ...] = ()
+        self._buffers: list[tuple[np.ndarray, ...]] = []
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """The last gradient, flat."""
+        return self.gradients[0]
+
+    def threads(self, batch_size: int) -> int:
+        """How many threads share a batch."""
+        return threads_for(self.shapes, batch_size)
 
     def snapshot(self) -> np.ndarray:
         """A copy of all parameters, for `restore`."""
@@ -131,7 +182,7 @@ class CompiledChain:
             weight: (N,) of that type, or None.
         """
         post, slope = self._room(len(X))[:2]
-        loss, _ = kernels.batch_gradient(
+        loss = kernels.batch_gradient(
             self.flat, self.gradient, self.table, self.codes, _plain(X), _plain(y), _weights(weight, self.flat.dtype),
             post, slope, self._numbers(0.0), self.seed, self.step,
         )  # fmt: skip
@@ -146,8 +197,9 @@ class CompiledChain:
                 if not np.isfinite(inputs @ coef + intercept).all():
                     return f"layers.{layer}"
                 inputs = layers[layer]
-        for layer, gradient in reversed(list(enumerate(self._views(self.gradient)[0]))):
-            if not np.isfinite(gradient).all():
+        shares = [self._views(row)[0] for row in self.gradients]
+        for layer in range(len(coefs) - 1, -1, -1):
+            if not all(np.isfinite(share[layer]).all() for share in shares):
                 return f"layers.{layer}"
         return f"layers.{len(coefs) - 1}"
 
@@ -162,13 +214,15 @@ class CompiledChain:
         coefs = [vector[r[2] : r[2] + r[0] * r[1]].reshape(r[0], r[1]) for r in self.table]
         return coefs, [vector[r[3] : r[3] + r[1]] for r in self.table]
 
-    def _room(self, rows: int) -> tuple[np.ndarray, ...]:
-        """Buffers of a batch: activations, derivatives, rows of the table, of the targets and of the weights."""
-        if not self._buffers or len(self._buffers[4]) < rows:
+    def _room(self, rows: int, thread: int = 0) -> tuple[np.ndarray, ...]:
+        """A thread's buffers: activations, derivatives, rows of the table, of the targets and of the weights."""
+        if len(self._buffers) <= thread:
+            self._buffers.append(())
+        if not self._buffers[thread] or len(self._buffers[thread][4]) < rows:
             widths, kind = [b for _, b in self.shapes], self.flat.dtype
             sizes = (rows * sum(widths), rows * sum(widths[:-1]), (rows, self.shapes[0][0]), (rows, widths[-1]), rows)
-            self._buffers = tuple(np.empty(size, kind) for size in sizes)
-        return self._buffers
+            self._buffers[thread] = tuple(np.empty(size, kind) for size in sizes)
+        return self._buffers[thread]
 
     def _numbers(self, decay: float) -> np.ndarray:
         return np.array([self.alpha, self.dropout, decay, np.finfo(self.flat.dtype).eps])
@@ -265,46 +319,62 @@ def epoch(
     """
     order = np.ascontiguousarray(order, dtype=np.int64)
     batch_size = int(min(batch_size, len(order)))
-    post, slope, rows_x, rows_y, rows_w = chain._room(batch_size)
-    kind = chain.flat.dtype
+    threads, kind = chain.threads(batch_size), chain.flat.dtype
+    if len(chain.gradients) != threads:
+        chain.gradients = np.zeros((threads, len(chain.flat)), kind)
     second = optimizer.second if optimizer.second is not None else np.empty(0, kind)
     coupled = 0.0 if optimizer.kind == "adamw" else float(optimizer.weight_decay)
-    work = 2 * batch_size * max(inner * outer for inner, outer in chain.shapes)
-    with _blas().limit(limits=1 if work < _ONE_THREAD else None, user_api="blas"):
-        total, bad, chain.step, optimizer.steps = kernels.run_epoch(
-            chain.flat, chain.gradient, optimizer.first, second, chain.table, chain.codes, chain._numbers(coupled),
-            optimizer._rates(), optimizer._code(), _plain(X), _plain(y), _weights(weight, kind), order, batch_size,
-            rows_x, rows_y, rows_w, post, slope, chain.seed, chain.step, optimizer.steps,
+    checks, place = np.zeros((threads, 8)), np.zeros(meeting.SIZE, np.int64)
+    numbers, rates, code = chain._numbers(coupled), optimizer._rates(), optimizer._code()
+    data = _plain(X), _plain(y), _weights(weight, kind)
+    rooms = [chain._room(-(-batch_size // threads), thread) for thread in range(threads)]
+
+    def run(thread: int) -> tuple[float, int, int, int]:
+        post, slope, rows_x, rows_y, rows_w = rooms[thread]
+        return kernels.run_epoch(
+            chain.flat, chain.gradients, optimizer.first, second, chain.table, chain.codes, numbers, rates, code, *data,
+            order, batch_size, rows_x, rows_y, rows_w, post, slope, chain.seed, chain.step, optimizer.steps, thread,
+            checks, place,
         )  # fmt: skip
+
+    with one_blas_thread():
+        done = [run(0)] if threads == 1 else _together(run, threads)
+    total = sum(part[0] for part in done)
+    bad, chain.step, optimizer.steps = done[0][1:]
     if bad:
         return total / len(order), bad, chain.bad_layer(X[order[(bad - 1) * batch_size : bad * batch_size]])
     return total / len(order), None, None
 
 
-def epochs_many(
-    chains: list[CompiledChain],
-    optimizers: list[CompiledOptimizer],
-    X: np.ndarray,
-    y: np.ndarray,
-    orders: list[np.ndarray],
-    batch_size: int,
-) -> list[tuple[float, int | None, str | None]]:
-    """One epoch of several networks on the same table, side by side, each on one core.
+def _together(run: Any, threads: int) -> list[Any]:
+    """``run(0)`` here and the others each on a thread of its own, since they wait for each other."""
+    with ThreadPoolExecutor(threads - 1, "rosenblatt-epoch") as pool:
+        others = [pool.submit(run, thread) for thread in range(1, threads)]
+        return [run(0), *(other.result() for other in others)]
+
+
+def side_by_side(jobs: list[Any]) -> list[Any]:
+    """Call functions that leave Python's lock while they train, on as many threads as Numba may use.
 
     Args:
-        chains: The networks.
-        optimizers: One each.
-        X: As of `epoch`.
-        y: As of `epoch`.
-        orders: Row numbers, one array each.
-        batch_size: As of `epoch`.
+        jobs: Functions without arguments.
 
     Returns:
-        What `epoch` returns, for each network.
+        What they return, in order; an exception that one raised stands in its place.
     """
-    jobs = list(zip(chains, optimizers, orders, strict=True))
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda job: epoch(job[0], job[1], X, y, None, job[2], batch_size), jobs))
+
+    def attempt(job: Any) -> Any:
+        try:
+            return job()
+        except Exception as error:  # handed back: one network that diverges must not cost the others
+            return error
+
+    with one_blas_thread(), ThreadPoolExecutor(min(len(jobs), numba.config.NUMBA_NUM_THREADS) or 1) as pool:
+        try:
+            return list(pool.map(attempt, jobs))
+        except BaseException:  # Ctrl-C: what has not begun never will
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _table(shapes: list[tuple[int, int]]) -> np.ndarray:

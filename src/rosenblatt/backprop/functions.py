@@ -153,6 +153,19 @@ def _relu(z, slope):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def bias_relu(z, bias, slope):
+    """relu(z + bias) in place for (N, K) and a bias (K,), and its derivatives, flat, in one pass: the commonest layer."""
+    kind, width = z.dtype.type, z.shape[1]
+    zero, one = kind(0), kind(1)
+    for i in range(z.shape[0]):
+        row, d = z[i], slope[i * width : (i + 1) * width]
+        for j in range(row.size):
+            v = row[j] + bias[j]
+            d[j] = zero if v <= zero else one
+            row[j] = zero if v <= zero else v
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def _tanh(z, slope):
     kind = z.dtype.type
     one, two, top = kind(1), kind(2), kind(20)

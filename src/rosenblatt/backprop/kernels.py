@@ -1,4 +1,9 @@
-"""The compiled pieces of `rosenblatt.backprop.engine`: dropout, outputs, losses, gradients, updates and the epoch."""
+"""The compiled pieces of `rosenblatt.backprop.engine`: dropout, outputs, losses, gradients, updates and the epoch.
+
+An epoch may run on several threads at once, all inside `run_epoch`: each takes its share of every batch, sums its gradient,
+and then moves its share of the parameters. They meet twice a step, so the result depends on how many there are, but never
+on which is faster.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,8 @@ import math
 import numpy as np
 from numba import njit
 
-from rosenblatt.backprop.functions import FAST, activate, exp
+from rosenblatt.backprop.functions import FAST, RELU, activate, bias_relu, exp
+from rosenblatt.backprop.meeting import meet
 
 OUT_IDENTITY, OUT_LOGISTIC, OUT_SOFTMAX, OUT_EXP = range(4)
 SQUARED, LOG, POISSON = range(3)
@@ -144,57 +150,78 @@ def column_sums(delta, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def finish_gradient(flat, gradient, decayed, alpha, total, decay):
-    """Add the penalty's gradient, divide by the batch, and look for what is not finite.
-
-    Args:
-        flat: Parameters.
-        gradient: Summed gradients, changed in place.
-        decayed: So many, from the first, are weights and not biases.
-        alpha: L2 penalty of the summed loss.
-        total: Weight of the batch.
-        decay: L2 penalty of the mean loss (an optimizer's weight decay).
-
-    Returns:
-        The sum of squared weights, and 0 or NaN.
-    """
-    kind = flat.dtype.type
-    a, inverse, d, zero = kind(alpha), kind(1 / total), kind(decay), kind(0)
-    square, check = zero, zero
-    for i in range(decayed):
-        w = flat[i]
-        square += w * w
-        g = (gradient[i] + a * w) * inverse + d * w
-        gradient[i] = g
-        check += g * zero  # 0, or NaN where g is infinite or NaN
-    for i in range(decayed, flat.size):
-        g = gradient[i] * inverse
-        gradient[i] = g
-        check += g * zero
-    return np.float64(square), np.float64(check)
+def scale_and_sum(delta, slope, out):
+    """Multiply (N, K) by the derivatives, flat, in place, and sum it over its rows into (K,), in one pass."""
+    out[:] = 0
+    width = delta.shape[1]
+    for i in range(delta.shape[0]):
+        row, factor = delta[i], slope[i * width : (i + 1) * width]
+        for j in range(row.size):
+            v = row[j] * factor[j]
+            row[j] = v
+            out[j] += v
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def move(kind_of, flat, gradient, first, second, decayed, rates, step):
-    """One step of the optimizer over all parameters, in one pass.
+def spoiled(values):
+    """0, or NaN where any value is infinite or NaN."""
+    zero = values.dtype.type(0)
+    check = zero
+    for i in range(values.size):
+        check += values[i] * zero
+    return np.float64(check)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def add_to(total, part):
+    """Add one flat array to another."""
+    for i in range(total.size):
+        total[i] += part[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def finish(flat, gradient, alpha, inverse, decay):
+    """Turn summed gradients into those of the mean loss with its penalty: (g + alpha W) / n + decay W.
+
+    Args:
+        flat: Parameters that take the penalty.
+        gradient: Their summed gradients, changed in place.
+        alpha: L2 penalty of the summed loss.
+        inverse: One over the weight of the batch.
+        decay: L2 penalty of the mean loss (an optimizer's weight decay).
+
+    Returns:
+        The sum of the squared parameters.
+    """
+    kind = flat.dtype.type
+    a, n, d, square = kind(alpha), kind(inverse), kind(decay), kind(0)
+    for i in range(flat.size):
+        w = flat[i]
+        square += w * w
+        gradient[i] = (gradient[i] + a * w) * n + d * w
+    return np.float64(square)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def move(kind_of, flat, gradient, first, second, rates, keep, step):
+    """One step of the optimizer over some parameters, in one pass.
 
     Args:
         kind_of: ``SGD``, ``NESTEROV``, ``ADAM`` or ``RMSPROP``.
         flat: Parameters, changed in place.
         gradient: Of the mean loss.
         first: First moment, or the one that there is.
-        second: Second moment, or empty.
-        decayed: So many parameters take the decoupled decay.
+        second: Second moment; unused without ``ADAM``.
         rates: Learning rate, momentum, beta 1, beta 2, epsilon, decoupled decay, smoothing of rmsprop.
+        keep: What the decoupled decay leaves of each parameter; 1 without it.
         step: Number of this step, from 1.
     """
     kind = flat.dtype.type
-    rate, momentum = kind(rates[0]), kind(rates[1])
-    if rates[5] != 0.0:
-        keep = kind(1 - rates[0] * rates[5])
-        for i in range(decayed):
-            flat[i] *= keep
-    epsilon = kind(rates[4])
+    rate, momentum, epsilon = kind(rates[0]), kind(rates[1]), kind(rates[4])
+    if keep != 1.0:
+        rest = kind(keep)
+        for i in range(flat.size):
+            flat[i] *= rest
     if kind_of == ADAM:
         b1, b2, c1, c2 = kind(rates[2]), kind(rates[3]), kind(1 - rates[2]), kind(1 - rates[3])
         corrected = kind(rates[0] * math.sqrt(1 - rates[3] ** step) / (1 - rates[2] ** step))
@@ -206,10 +233,10 @@ def move(kind_of, flat, gradient, first, second, decayed, rates, step):
             second[i] = v
             flat[i] -= corrected * m / (np.sqrt(v) + epsilon)
     elif kind_of == RMSPROP:
-        smooth, rest = kind(rates[6]), kind(1 - rates[6])
+        smooth, fresh = kind(rates[6]), kind(1 - rates[6])
         for i in range(flat.size):
             g = gradient[i]
-            v = smooth * first[i] + rest * g * g
+            v = smooth * first[i] + fresh * g * g
             first[i] = v
             flat[i] -= rate * g / (np.sqrt(v) + epsilon)
     elif kind_of == NESTEROV:
@@ -246,20 +273,24 @@ def forward(flat, table, codes, x, post, slope, share, seed, step):
         z = post[start : start + size]
         wide = z.reshape(rows, outer)
         np.dot(h, flat[at : at + inner * outer].reshape(inner, outer), wide)
-        add_bias(wide, flat[bias : bias + outer])
         if layer == layers - 1:
+            add_bias(wide, flat[bias : bias + outer])
             emit(codes[1], wide)
         else:
             d = slope[start : start + size]
-            activate(codes[0], z, d)
+            if codes[0] == RELU:
+                bias_relu(wide, flat[bias : bias + outer], d)
+            else:
+                add_bias(wide, flat[bias : bias + outer])
+                activate(codes[0], z, d)
             if share > 0.0:
                 drop(z, d, share, mix(seed, step, layer))
         h = wide
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def batch_gradient(flat, gradient, table, codes, x, y, weight, post, slope, numbers, seed, step):
-    """Loss and gradient of one batch; see `forward` for the arguments.
+def summed_gradient(flat, gradient, table, codes, x, y, weight, post, slope, numbers, seed, step):
+    """Loss and gradient of a batch, or of a thread's share of it, summed over samples; see `forward` for the rest.
 
     Args:
         y: Targets (N, K).
@@ -276,102 +307,170 @@ def batch_gradient(flat, gradient, table, codes, x, y, weight, post, slope, numb
         step: As of `forward`.
 
     Returns:
-        The mean loss with its penalty, and whether loss and gradient are finite.
+        The summed loss without penalty.
     """
-    rows, last = x.shape[0], table.shape[0] - 1
+    rows, last, loss = x.shape[0], table.shape[0] - 1, 0.0
+    if rows == 0:  # more threads than samples in the last batch
+        gradient[:] = 0
+        return loss
     forward(flat, table, codes, x, post, slope, numbers[1], seed, step)
     start, outer = rows * table[last, WIDTH_BEFORE], table[last, FAN_OUT]
     delta = post[start : start + rows * outer].reshape(rows, outer)
-    total, loss = np.float64(rows), 0.0
-    if weight.size:
-        total = np.float64(weight.sum())
     epsilon = flat.dtype.type(numbers[3])
     for i in range(rows):
         each = row_loss(codes[2], codes[1], y[i], delta[i], epsilon)
         loss += each * weight[i] if weight.size else each
-    loss /= total
     error_of(delta, y, weight)
+    column_sums(delta, gradient[table[last, INTERCEPT] : table[last, INTERCEPT] + outer])
     for layer in range(last, -1, -1):
-        inner, outer, at, bias = table[layer, :4]
+        inner, outer, at = table[layer, :3]
         into = gradient[at : at + inner * outer].reshape(inner, outer)
-        column_sums(delta, gradient[bias : bias + outer])
         if layer == 0:
             np.dot(x.T, delta, into)
         else:
-            start = rows * table[layer - 1, WIDTH_BEFORE]
-            below = post[start : start + rows * inner]
-            before = below.reshape(rows, inner)
+            start, bias = rows * table[layer - 1, WIDTH_BEFORE], table[layer - 1, INTERCEPT]
+            before = post[start : start + rows * inner].reshape(rows, inner)
             np.dot(before.T, delta, into)
             np.dot(delta, flat[at : at + inner * outer].reshape(inner, outer).T, before)  # its values are used up
-            _scale(below, slope[start : start + rows * inner])
+            scale_and_sum(before, slope[start : start + rows * inner], gradient[bias : bias + inner])
             delta = before
+    return loss
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def batch_gradient(flat, gradient, table, codes, x, y, weight, post, slope, numbers, seed, step):
+    """Mean loss of one batch with its penalty, and the gradient of it; arguments as of `summed_gradient`."""
+    total = np.float64(weight.sum()) if weight.size else np.float64(x.shape[0])
+    loss = summed_gradient(flat, gradient, table, codes, x, y, weight, post, slope, numbers, seed, step)
     decayed = table[0, INTERCEPT]
-    square, check = finish_gradient(flat, gradient, decayed, numbers[0], total, numbers[2])
-    return loss + 0.5 * numbers[0] * square / total, math.isfinite(loss) and check == 0.0
+    square = finish(flat[:decayed], gradient[:decayed], numbers[0], 1 / total, numbers[2])
+    finish(flat[decayed:], gradient[decayed:], 0.0, 1 / total, 0.0)
+    return (loss + 0.5 * numbers[0] * square) / total
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def _scale(values, factors):
-    for i in range(values.size):
-        values[i] *= factors[i]
+@njit(cache=True, nogil=True, error_model="numpy")
+def gather(X, y, weight, order, rows_x, rows_y, rows_w):
+    """Copy the rows named by ``order`` out of the table, its targets and its weights, where there are any."""
+    width, outputs = X.shape[1], y.shape[1]
+    for i in range(order.size):
+        row = order[i]
+        for j in range(width):
+            rows_x[i, j] = X[row, j]
+        for j in range(outputs):
+            rows_y[i, j] = y[row, j]
+        if weight.size:
+            rows_w[i] = weight[row]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def weigh(weight, order):
+    """Weight of the samples named by ``order``: the sum of theirs, or how many they are."""
+    if weight.size == 0:
+        return np.float64(order.size)
+    total = weight.dtype.type(0)
+    for i in range(order.size):
+        total += weight[order[i]]
+    return np.float64(total)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def step_part(low, high, decayed, flat, gradients, first, second, numbers, rates, kind_of, total, steps):
+    """Sum the threads' gradients of the parameters from ``low`` to ``high`` and move these; the sum of their squares.
+
+    Args:
+        low: First parameter.
+        high: One behind the last.
+        decayed: So many, from the first of all, are weights and not biases.
+        gradients: One row a thread; the first is changed.
+        total: Weight of the batch.
+        flat: As of `run_epoch`.
+        first: As of `run_epoch`.
+        second: As of `run_epoch`.
+        numbers: As of `run_epoch`.
+        rates: As of `run_epoch`.
+        kind_of: As of `run_epoch`.
+        steps: As of `run_epoch`.
+    """
+    square = 0.0
+    for part in range(2):
+        a, b = (low, min(high, decayed)) if part == 0 else (max(low, decayed), high)
+        if a >= b:
+            continue
+        g = gradients[0, a:b]
+        for other in range(1, gradients.shape[0]):
+            add_to(g, gradients[other, a:b])
+        if part == 0:
+            square = finish(flat[a:b], g, numbers[0], 1 / total, numbers[2])
+        else:
+            finish(flat[a:b], g, 0.0, 1 / total, 0.0)
+        keep = 1 - rates[0] * rates[5] if part == 0 else 1.0
+        move(kind_of, flat[a:b], g, first[a:b], second[a : min(b, second.size)], rates, keep, steps)
+    return square
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def run_epoch(
-    flat, gradient, first, second, table, codes, numbers, rates, kind_of, X, y, weight, order, batch_size,
-    rows_x, rows_y, rows_w, post, slope, seed, step, steps,
+    flat, gradients, first, second, table, codes, numbers, rates, kind_of, X, y, weight, order, batch_size,
+    rows_x, rows_y, rows_w, post, slope, seed, step, steps, thread, checks, meeting,
 ):  # fmt: skip
-    """One pass over the rows named by ``order``.
+    """One pass over the rows named by ``order``; called by each thread with its number and its own buffers.
 
     Args:
+        gradients: One row a thread.
         X: The whole table.
         y: Its targets.
         weight: Its sample weights, or none at all.
         order: Row numbers.
         batch_size: Samples a step.
-        rows_x: Buffer of one batch of X.
-        rows_y: Buffer of one batch of y.
-        rows_w: Buffer of one batch of weights.
+        rows_x: Buffer of this thread's share of a batch of X.
+        rows_y: Buffer of its share of y.
+        rows_w: Buffer of its share of the weights.
         kind_of: As of `move`.
         rates: As of `move`.
         first: As of `move`.
-        second: As of `move`.
+        second: As of `move`; empty where the optimizer has one moment.
         steps: Steps that the optimizer has made.
-        flat: As of `batch_gradient`.
-        gradient: As of `batch_gradient`.
-        table: As of `batch_gradient`.
-        codes: As of `batch_gradient`.
-        numbers: As of `batch_gradient`.
-        post: As of `batch_gradient`.
-        slope: As of `batch_gradient`.
-        seed: As of `batch_gradient`.
-        step: As of `batch_gradient`.
+        thread: Number of this thread, from 0.
+        checks: One number a thread, spread over cache lines: 0 or NaN.
+        meeting: Of `rosenblatt.backprop.meeting.meet`.
+        flat: As of `summed_gradient`.
+        table: As of `summed_gradient`.
+        codes: As of `summed_gradient`.
+        numbers: As of `summed_gradient`.
+        post: As of `summed_gradient`.
+        slope: As of `summed_gradient`.
+        seed: As of `summed_gradient`.
+        step: As of `summed_gradient`.
 
     Returns:
-        Sum of losses, number of the bad batch from 1 (0: none), dropout steps and optimizer steps so far.
+        This thread's share of the sum of losses, number of the bad batch from 1 (0: none), dropout steps and optimizer
+        steps so far.
     """
-    total, count, batch = 0.0, order.size, 0
+    sum_of_losses, count, batch, threads = 0.0, order.size, 0, gradients.shape[0]
+    decayed, size, gradient = table[0, INTERCEPT], flat.size, gradients[thread]
+    low, high = size * thread // threads, size * (thread + 1) // threads
     for start in range(0, count, batch_size):
         rows = min(batch_size, count - start)
         batch += 1
-        any_weight = weight.size == 0
-        for i in range(rows):
-            row = order[start + i]
-            rows_x[i, :] = X[row]
-            rows_y[i, :] = y[row]
-            if weight.size:
-                rows_w[i] = weight[row]
-                any_weight |= weight[row] != 0
-        if not any_weight:
+        total = weigh(weight, order[start : start + rows])
+        if total == 0.0:
             continue
-        w = rows_w[:rows] if weight.size else rows_w[:0]
-        loss, good = batch_gradient(
-            flat, gradient, table, codes, rows_x[:rows], rows_y[:rows], w, post, slope, numbers, seed, step
-        )
-        if not good:
-            return total, batch, step, steps
+        mine = order[start + rows * thread // threads : start + rows * (thread + 1) // threads]
+        n = mine.size
+        gather(X, y, weight, mine, rows_x, rows_y, rows_w)
+        w = rows_w[:n] if weight.size else rows_w[:0]
+        key = step * threads + thread  # each share drops units of its own
+        loss = summed_gradient(flat, gradient, table, codes, rows_x[:n], rows_y[:n], w, post, slope, numbers, seed, key)
+        checks[thread, 0] = spoiled(gradient) + 0.0 * loss
+        meet(meeting, threads)
+        bad = False
+        for other in range(threads):
+            bad |= checks[other, 0] != 0.0
+        if bad:
+            return sum_of_losses, batch, step, steps
         step += 1
         steps += kind_of == ADAM  # only its bias correction counts them
-        move(kind_of, flat, gradient, first, second, table[0, INTERCEPT], rates, steps)
-        total += loss * rows
-    return total, 0, step, steps
+        square = step_part(low, high, decayed, flat, gradients, first, second, numbers, rates, kind_of, total, steps)
+        sum_of_losses += (loss + 0.5 * numbers[0] * square) / total * rows
+        meet(meeting, threads)
+    return sum_of_losses, 0, step, steps

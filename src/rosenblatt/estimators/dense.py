@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from itertools import pairwise
 from numbers import Integral
 from typing import Any, ClassVar
@@ -14,12 +15,11 @@ import torch
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.utils import shuffle
 
 from rosenblatt import _validate
 from rosenblatt._types import ArrayLike
 from rosenblatt._validate import BOOL, CALLABLE, FLAG, NONE, SEED, Choice, Number, Of
-from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer, covers
+from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer, covers, one_blas_thread, threads_for
 from rosenblatt.errors import DataError, DivergedError, ParameterError, TrainingInterrupted
 from rosenblatt.estimators.base import Estimator, expect_shape
 from rosenblatt.layers.activations import activation as make_activation
@@ -91,11 +91,23 @@ class DenseEstimator(Estimator):
                 f"{type(self).__name__}.partial_fit: early_stopping=True; expected False. Use fit instead."
             )
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
-        X, y = self._targets(method, X, y, incremental=incremental, reset=first)
+        X, y, weight = self._checked(X, y, sample_weight, incremental=incremental, method=method, reset=first)
+        return self._fit_checked(X, y, weight, incremental=incremental, method=method, first=first)
+
+    def _checked(
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, method: str, reset: bool
+    ) -> tuple[Any, np.ndarray, np.ndarray | None]:
+        """The table, the targets (N, K) and the sample weights as training takes them, all of one number type."""
+        X, y = self._targets(method, X, y, incremental=incremental, reset=reset)
         weight = _validate.weights(f"{type(self).__name__}.{method}", sample_weight, X)
         weight = None if weight is None else weight.astype(X.dtype, copy=False)
         y = y.reshape(-1, 1) if y.ndim == 1 else y
         self.n_outputs_ = y.shape[1]
+        return X, y, weight
+
+    def _fit_checked(
+        self, X: Any, y: np.ndarray, weight: np.ndarray | None, *, incremental: bool, method: str, first: bool
+    ) -> Any:
         sizes = [X.shape[1], *self._hidden(), self.n_outputs_]
         self._random = random_source(self.random_state)
         if first:
@@ -162,10 +174,25 @@ class DenseEstimator(Estimator):
         self.precision_ = "fp64" if X.dtype == np.float64 else "fp32"
         if isinstance(chain, CompiledChain):
             X, y = np.ascontiguousarray(X), np.ascontiguousarray(y, dtype=X.dtype)
-        if self.solver == "lbfgs":
-            self._run_lbfgs(chain, X, y, weight)
-        else:
-            self._run_stochastic(chain, X, y, weight, incremental=incremental)
+        # the compiled epoch has threads of its own; L-BFGS has those of BLAS, where a table is worth them
+        compiled = isinstance(chain, CompiledChain)
+        one = compiled and (self.solver != "lbfgs" or chain.threads(X.shape[0]) == 1)
+        with one_blas_thread() if one else nullcontext():
+            if self.solver == "lbfgs":
+                self._run_lbfgs(chain, X, y, weight)
+            else:
+                self._run_stochastic(chain, X, y, weight, incremental=incremental)
+
+    def _keeps_to_one_thread(self, X: Any) -> bool:
+        """Whether training on a checked table is compiled and leaves the other cores free."""
+        if choose_device(self.device).type != "cpu" or not self._compiles(X):
+            return False
+        sizes = [X.shape[1], *self._hidden(), self.n_outputs_]
+        rows = X.shape[0] if self.solver == "lbfgs" else min(X.shape[0], self._rows_a_step(X.shape[0]))
+        return threads_for(list(pairwise(sizes)), rows) == 1
+
+    def _compiles(self, X: Any) -> bool:
+        return not sp.issparse(X) and covers(self.activation, self._output_activation(), self.loss, X.dtype)
 
     def _chain(self, X: Any, device: torch.device, seed: int) -> Chain:
         """The compiled engine where it covers the network, on a CPU; else the PyTorch path."""
@@ -175,8 +202,7 @@ class DenseEstimator(Estimator):
             "alpha": float(self.alpha),
             "dropout": float(self.dropout),
         }
-        dense = device.type == "cpu" and not sp.issparse(X)
-        if dense and covers(self.activation, self.out_activation_, self.loss, X.dtype):
+        if device.type == "cpu" and self._compiles(X):
             return CompiledChain(self.coefs_, self.intercepts_, activation=self.activation, seed=seed, **options)
         source = generator(seed, device)
         return DenseChain(
@@ -211,8 +237,10 @@ class DenseEstimator(Estimator):
         try:
             for _ in range(self.max_iter):
                 good = chain.snapshot()
-                if self.shuffle:
-                    order = shuffle(order, random_state=self._random)
+                if self.shuffle:  # sklearn.utils.shuffle's draws, without its checks, which cost more than an epoch
+                    places = np.arange(count)
+                    self._random.shuffle(places)
+                    order = order[places]
                 try:
                     loss = train_epoch(
                         chain, optimizer, X, y, weight, order, batch_size, number=self.n_iter_ + 1, start=start
@@ -287,13 +315,14 @@ class DenseEstimator(Estimator):
         return parts[0], parts[2], parts[4] if weight is not None else None, held
 
     def _batch_size(self, count: int) -> int:
-        if self.batch_size == "auto":
-            return min(200, count)
-        if self.batch_size > count:
+        if self.batch_size != "auto" and self.batch_size > count:
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
             )
-        return int(min(self.batch_size, count))
+        return self._rows_a_step(count)
+
+    def _rows_a_step(self, count: int) -> int:
+        return min(200 if self.batch_size == "auto" else int(self.batch_size), count)
 
     def _validate_epoch(self, chain: Chain, held: tuple[Any, Any, Any]) -> tuple[float, bool]:
         X, y, weight = held
