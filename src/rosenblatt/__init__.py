@@ -17,6 +17,7 @@ _WHERE = {
     "MLPRegressor": "rosenblatt.estimators.mlp",
     "CNNClassifier": "rosenblatt.estimators.cnn",
     "Forecaster": "rosenblatt.estimators.forecaster",
+    "LanguageModel": "rosenblatt.estimators.language",
     "StyleTransfer": "rosenblatt.estimators.style",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from rosenblatt.eras import history as history
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
     from rosenblatt.estimators.forecaster import Forecaster as Forecaster
+    from rosenblatt.estimators.language import LanguageModel as LanguageModel
     from rosenblatt.estimators.many import fit_many as fit_many
     from rosenblatt.estimators.mlp import MLPClassifier as MLPClassifier
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor

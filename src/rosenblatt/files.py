@@ -39,7 +39,15 @@ from rosenblatt.train.precision import choose_device
 FORMAT = 1
 """Version of the file's layout; a reader refuses a higher one."""
 
-ESTIMATORS = ("Perceptron", "MLPClassifier", "MLPRegressor", "CNNClassifier", "Forecaster", "StyleTransfer")
+ESTIMATORS = (
+    "Perceptron",
+    "MLPClassifier",
+    "MLPRegressor",
+    "CNNClassifier",
+    "Forecaster",
+    "StyleTransfer",
+    "LanguageModel",
+)
 """The only estimators that a file may name."""
 
 _KEY = "rosenblatt"

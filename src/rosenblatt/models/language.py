@@ -48,7 +48,7 @@ class RecurrentLanguageModel(nn.Module):
             size, hidden_size, layers, cell=cell, dropout=dropout, weight_drop=weight_drop, layer_norm=layer_norm
         )
         tied = many if tied is None else tied
-        self.narrow = nn.Linear(hidden_size, size) if tied and size != hidden_size else nn.Identity()
+        self.narrow = nn.Linear(hidden_size, size) if tied and size != hidden_size else None
         self.head = nn.Linear(size if tied else hidden_size, vocabulary)
         if tied:
             self.head.weight = self.embedding.weight
@@ -63,7 +63,7 @@ class RecurrentLanguageModel(nn.Module):
         """Logits of the token after each, and the state after the last."""
         x = same_mask_dropout(self.embedding(tokens), self.dropout, self.training)  # N T E
         out, state = self.cells(x, state)
-        return self.head(self.narrow(out)), state
+        return self.head(out if self.narrow is None else self.narrow(out)), state
 
 
 def detached(state: list[State]) -> list[State]:

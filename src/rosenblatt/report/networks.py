@@ -338,7 +338,7 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         "class_pictures", and with X "feature_maps" (of the first picture), "saliency", with y "confusion" and
         "worst_mistakes"; for the multilayer perceptrons "weights", where the inputs are square pictures, and
         "activations"; for a `Perceptron` "weights"; for a `Forecaster` (X is a series)
-        "forecast" and "gradient_through_time".
+        "forecast" and "gradient_through_time"; for a `LanguageModel` (X is a text) the latter.
 
     Raises:
         NotFittedError: Before ``fit``.
@@ -371,6 +371,10 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
             estimator.predict(X)  # its own checks of X
         square = picture_shape(estimator.n_features_in_)
         return {"weights": filters(estimator) if square else _weight_table(estimator)} | curves
+    if hasattr(estimator, "n_tokens_"):
+        from rosenblatt.report.recurrent import gradient_through_time
+
+        return {"gradient_through_time": gradient_through_time(estimator, X)} | curves
     if hasattr(estimator, "styles_"):
         from rosenblatt.report.style import style_pictures
 
