@@ -18,6 +18,7 @@ _WHERE = {
     "CNNClassifier": "rosenblatt.estimators.cnn",
     "Forecaster": "rosenblatt.estimators.forecaster",
     "LanguageModel": "rosenblatt.estimators.language",
+    "RNNClassifier": "rosenblatt.estimators.recurrent",
     "StyleTransfer": "rosenblatt.estimators.style",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.mlp import MLPClassifier as MLPClassifier
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor
     from rosenblatt.estimators.perceptron import Perceptron as Perceptron
+    from rosenblatt.estimators.recurrent import RNNClassifier as RNNClassifier
     from rosenblatt.estimators.shallow import shallow_baseline as shallow_baseline
     from rosenblatt.estimators.style import StyleTransfer as StyleTransfer
     from rosenblatt.files import load as load

@@ -1,6 +1,7 @@
 """ONNX: a fitted estimator as one graph, from raw inputs to its answer, compared with onnxruntime before it is written.
 
-The batch size is free, of a `Forecaster` the length of the series too. Needs ``pip install 'rosenblatt[onnx]'``.
+The batch size is free, of a `Forecaster` and an `RNNClassifier` the length of the series too. Needs
+``pip install 'rosenblatt[onnx]'``.
 """
 
 from __future__ import annotations
@@ -59,9 +60,10 @@ def export(estimator: Any, path: PathLike, *, overwrite: bool = True) -> Exporte
     """Write a fitted estimator as ONNX.
 
     What the graph takes and gives: `MLPClassifier` and `MLPRegressor` features (N, D) and probabilities or predictions;
-    `CNNClassifier` raw pixels (N, H, W, C) as float32 and probabilities, in fp32; `Forecaster` series (N, T, K) of any
-    length T from the window on, without missing values, its covariates "past" (N, T, P) and "future" (N, T + H, F) where
-    it has such, and the sorted quantiles (N, H, K, Q) in the units of the data.
+    `CNNClassifier` raw pixels (N, H, W, C) as float32 and probabilities, in fp32; `RNNClassifier` sequences of any length,
+    tokens (N, T) padded with 0 or numbers (N, T, F) padded with NaN, and probabilities; `Forecaster` series (N, T, K) of
+    any length T from the window on, without missing values, its covariates "past" (N, T, P) and "future" (N, T + H, F)
+    where it has such, and the sorted quantiles (N, H, K, Q) in the units of the data.
 
     Args:
         estimator: A fitted estimator.
@@ -151,11 +153,13 @@ def _graph_of(estimator: Any) -> _Graph:
         return _forecaster(estimator)
     if hasattr(estimator, "picture_shape_"):
         return _cnn(estimator)
+    if hasattr(estimator, "symbols_") and hasattr(estimator, "classes_"):
+        return _sequences(estimator)
     if hasattr(estimator, "coefs_"):
         return _dense(estimator)
     raise ModelFileError(
-        f"export: there is no ONNX export of {type(estimator).__name__}; expected MLPClassifier, MLPRegressor, CNNClassifier "
-        "or Forecaster."
+        f"export: there is no ONNX export of {type(estimator).__name__}; expected MLPClassifier, MLPRegressor, CNNClassifier, "
+        "RNNClassifier or Forecaster."
     )
 
 
@@ -202,6 +206,32 @@ def _cnn(estimator: Any) -> _Graph:
         return [(high * source.random((batch, *shape))).astype(np.float32)]
 
     return _Graph(_Pictures(estimator).eval(), {"pictures": {0: "batch"}}, "probabilities", draw)
+
+
+class _Steps(nn.Module):
+    """Probabilities of sequences: tokens, or numbers as they come."""
+
+    def __init__(self, estimator: Any):
+        super().__init__()
+        self.module, self.tokens = _plain(estimator.module_), estimator.symbols_ is not None
+        if not self.tokens:
+            self.register_buffer("mean", torch.from_numpy(estimator.input_mean_))
+            self.register_buffer("deviation", torch.from_numpy(estimator.input_deviation_))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(self.module(x if self.tokens else (x - self.mean) / self.deviation), 1)
+
+
+def _sequences(estimator: Any) -> _Graph:
+    def draw(source: np.random.Generator, batch: int, more: int) -> list[np.ndarray]:
+        steps = 4 + more
+        padding = np.arange(steps) >= source.integers(1, steps + 1, batch)[:, None]
+        if estimator.symbols_ is not None:
+            return [np.where(padding, 0, source.integers(1, estimator.n_inputs_, (batch, steps)))]
+        x = estimator.input_mean_ + estimator.input_deviation_ * source.normal(size=(batch, steps, estimator.n_inputs_))
+        return [np.where(padding[:, :, None], np.nan, x).astype(np.float32)]
+
+    return _Graph(_Steps(estimator).eval(), {"X": {0: "batch", 1: "time"}}, "probabilities", draw)
 
 
 class _Forecast(nn.Module):

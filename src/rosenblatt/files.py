@@ -47,6 +47,7 @@ ESTIMATORS = (
     "Forecaster",
     "StyleTransfer",
     "LanguageModel",
+    "RNNClassifier",
 )
 """The only estimators that a file may name."""
 

@@ -57,9 +57,43 @@ def test_the_carried_state_makes_windows_one_long_text():
         for x, _, _ in data:
             batches.append(x)
             found.append(carried(x))
-        assert not any(s.requires_grad for s in carried.state[0])
+        assert not any(s.requires_grad for s in carried.after[0][0])
         whole, _ = module(torch.cat(batches, 1))
         assert torch.allclose(torch.cat(found, 1), whole, atol=1e-5)
+
+
+def test_batches_in_parts_keep_each_row_its_state():
+    module = network(hidden_size=8, cell="gru")
+    data = TokenWindows(np.arange(200) % 11, batch_size=4, steps=5, carry=True, device="cpu", generator=generator())
+    whole, parts = Carried(module, data), Carried(module, data)
+    for x, _, _ in data:
+        found = torch.cat([parts(x[:3]), parts(x[3:])])
+        assert torch.allclose(found, whole(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "transformer"])
+def test_a_killed_run_goes_on_bit_for_bit(cell, tmp_path, monkeypatch):
+    from rosenblatt.train.checkpoint import Keeper
+
+    plan = {"precision": "fp32", "gradient_clip": 1.0}
+    whole = rb.LanguageModel(cell=cell, **QUICK, plan=rb.Plan(**plan)).fit(TEXT)
+    model = rb.LanguageModel(cell=cell, **QUICK, plan=rb.Plan(**plan, checkpoint=str(tmp_path)))
+    write, calls = Keeper.write, []
+
+    def killed_after_the_second(self, *args, **named):
+        write(self, *args, **named)
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "write", killed_after_the_second)
+        with pytest.raises(RuntimeError, match="killed"):
+            model.fit(TEXT)
+    model.fit(TEXT)
+    for name, tensor in whole.module_.state_dict().items():
+        assert torch.equal(tensor, model.module_.state_dict()[name]), name
+    assert [r["validation_loss"] for r in whole.history_] == [r["validation_loss"] for r in model.history_]
 
 
 def test_mean_nats_is_the_mean_over_every_token():

@@ -167,8 +167,8 @@ class TokenWindows:
     """Windows of one long text as batches: inputs (N, T) and the same shifted by one.
 
     With ``carry`` the text is cut into N long rows that are read side by side, so that a batch goes on where the one before
-    ended; ``fresh`` is True at the first batch of an epoch. Without it windows come in random order. Each epoch starts at
-    another of the first T tokens, so that the windows' borders move.
+    ended; ``fresh`` is True at the first batch of an epoch, ``number`` counts all batches. Without it windows come in random
+    order. Each epoch starts at another of the first T tokens, so that the windows' borders move.
 
     Args:
         tokens: (L,) of the whole text.
@@ -198,7 +198,9 @@ class TokenWindows:
                 f"{steps} and one more. Give more text, or a smaller context."
             )
         self.tokens = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int32)).to(device)
-        self.steps, self.carry, self.generator, self.fresh = steps, carry, generator, True
+        self.y, self.weight = self.tokens, None  # what the run's identity is made of
+        self.steps, self.carry, self.generator = steps, carry, generator
+        self.fresh, self.number = True, 0
         whole = (len(tokens) - steps) // steps  # windows that fit after every offset
         self.batch_size = min(batch_size, whole)
         self.batches = whole // self.batch_size
@@ -218,7 +220,7 @@ class TokenWindows:
             x, y = x.flatten(0, 1), y.flatten(0, 1)
             order = torch.randperm(len(x), generator=self.generator).to(x.device).view(-1, rows)
         for batch in range(self.batches):
-            self.fresh = batch == 0
+            self.fresh, self.number = batch == 0, self.number + 1
             if order is None:
                 yield x[:, batch].long(), y[:, batch].long(), None
             else:

@@ -24,11 +24,11 @@ from rosenblatt.train.language import Carried, mean_nats, next_token, tokens_aft
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import choose_device, choose_precision
 from rosenblatt.train.seeds import PrivateRandom, draw_seed, generator
-from rosenblatt.train.supervised import supervised
+from rosenblatt.train.supervised import keeper_of, supervised
 
 TRANSFORMER = "transformer"
 UNITS = ("characters", "bytes", "bpe")
-_RATES = {"elman": 1e-3, "gru": 4e-3, "lstm": 4e-3, TRANSFORMER: 1e-3}
+_RATES = {"elman": 2e-3, "gru": 6e-3, "lstm": 6e-3, TRANSFORMER: 1e-3}
 
 
 class LanguageModel(Estimator):
@@ -48,7 +48,7 @@ class LanguageModel(Estimator):
         vocabulary: Pieces of "bpe".
         epochs: Passes over the text.
         batch_size: Windows a step.
-        learning_rate: Top of the schedule; None takes 4e-3 for "lstm" and "gru", 1e-3 for the others.
+        learning_rate: Top of the schedule; None takes 6e-3 for "lstm" and "gru", 2e-3 for "elman", 1e-3 for "transformer".
         random_state: Seed of weights, order, dropout and, if not given to ``sample``, of its draws.
         device: "auto", "cpu", "cuda", ...
         verbose: 0 silent, 1 a progress bar on a terminal, 2 one line an epoch.
@@ -98,7 +98,7 @@ class LanguageModel(Estimator):
         *,
         units: str = "characters",
         cell: str = "lstm",
-        hidden_size: int = 384,
+        hidden_size: int = 256,
         layers: int = 1,
         context: int = 64,
         dropout: float = 0.0,
@@ -198,16 +198,25 @@ class LanguageModel(Estimator):
             nats = self._nats(held)
             return {"validation_loss": nats, "validation_score": -nats}
 
+        rate = self.learning_rate or _RATES[self.cell]
+        keeper = keeper_of(
+            plan, self.module_, data, epochs=self.epochs, learning_rate=rate, random_state=self.random_state,
+            context=self.context,
+        )  # fmt: skip
         records = supervised(
             Carried(self.module_, data),
             data,
             partial(next_token, label_smoothing=plan.label_smoothing or 0.0),
             plan=plan,
             epochs=self.epochs,
-            learning_rate=self.learning_rate or _RATES[self.cell],
+            learning_rate=rate,
             evaluate=evaluate,
+            keeper=keeper,
         )
-        done = follow(records, self.module_, plan=plan, epochs=self.epochs, label="LanguageModel", verbose=self.verbose)
+        done = follow(
+            records, self.module_, plan=plan, epochs=self.epochs, label="LanguageModel", verbose=self.verbose,
+            keeper=keeper,
+        )  # fmt: skip
         self.history_, self.best_epoch_, self.n_iter_ = done.rows, done.best_epoch, len(done.rows)
         self.stopped_ = done.stopped
         self.validation_loss_ = done.rows[done.best_epoch - 1]["validation_loss"]
@@ -347,7 +356,7 @@ class LanguageModel(Estimator):
             )  # fmt: skip
         return RecurrentLanguageModel(
             self.n_tokens_, cell=self.cell, hidden_size=self.hidden_size, layers=self.layers, dropout=self.dropout,
-            weight_drop=self.weight_drop,
+            weight_drop=self.weight_drop, layer_norm=True,
         )  # fmt: skip
 
     def _check_restored(self) -> None:

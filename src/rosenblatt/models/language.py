@@ -12,6 +12,9 @@ Departures:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
 from rosenblatt._types import Float, Int
@@ -72,4 +75,24 @@ def detached(state: list[State]) -> list[State]:
     Reference:
         Williams & Peng 1990, doi:10.1162/neco.1990.2.4.490.
     """
-    return [tuple(s.detach() for s in one) if isinstance(one, tuple) else one.detach() for one in state]
+    return _each(lambda s: s.detach(), state)
+
+
+def rows_of(state: list[State], rows: slice) -> list[State]:
+    """The state of some sequences of the batch."""
+    return _each(lambda s: s[:, rows].contiguous(), state)  # 1 N H
+
+
+def joined(states: list[list[State]]) -> list[State]:
+    """The states of parts of a batch as that of the batch."""
+    if len(states) == 1:
+        return states[0]
+    layers = zip(*states, strict=True)
+    return [
+        tuple(torch.cat(part, 1) for part in zip(*one, strict=True)) if isinstance(one[0], tuple) else torch.cat(one, 1)
+        for one in layers
+    ]
+
+
+def _each(change: Callable[[Tensor], Tensor], state: list[State]) -> list[State]:
+    return [tuple(change(s) for s in one) if isinstance(one, tuple) else change(one) for one in state]

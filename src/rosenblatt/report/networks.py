@@ -338,7 +338,8 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         "class_pictures", and with X "feature_maps" (of the first picture), "saliency", with y "confusion" and
         "worst_mistakes"; for the multilayer perceptrons "weights", where the inputs are square pictures, and
         "activations"; for a `Perceptron` "weights"; for a `Forecaster` (X is a series)
-        "forecast" and "gradient_through_time"; for a `LanguageModel` (X is a text) the latter.
+        "forecast" and "gradient_through_time"; for a `LanguageModel` (X is a text) the latter;
+        for an `RNNClassifier` nothing else.
 
     Raises:
         NotFittedError: Before ``fit``.
@@ -379,4 +380,6 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         from rosenblatt.report.style import style_pictures
 
         return style_pictures(estimator, X) | curves
+    if hasattr(estimator, "symbols_"):
+        return curves
     raise ParameterError(f"inspect: there are no figures for a {type(estimator).__name__} yet.")

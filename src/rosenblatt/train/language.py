@@ -16,31 +16,43 @@ from torch.nn import functional as F
 from rosenblatt._types import Float, Int
 from rosenblatt.data.text import TokenWindows
 from rosenblatt.layers.sampling import sample
-from rosenblatt.models.language import detached
+from rosenblatt.models.language import detached, joined, rows_of
+from rosenblatt.models.recurrent import State
 from rosenblatt.train.precision import autocast
 
 
 class Carried(nn.Module):
     """A language model that keeps its state from window to window; gives logits alone.
 
+    A batch may come in parts (``Plan(accumulate=...)``): each gets the state of its own rows.
+
     Args:
         module: (tokens, state) -> (logits, state).
-        data: The windows, which say where the text starts anew; None, or windows in random order, carry nothing.
+        data: The windows, which say where the text starts anew; windows in random order carry nothing.
 
     Reference:
         Williams & Peng 1990, doi:10.1162/neco.1990.2.4.490.
     """
 
-    def __init__(self, module: nn.Module, data: TokenWindows | None = None):
+    def __init__(self, module: nn.Module, data: TokenWindows):
         super().__init__()
-        self.module, self.data, self.state = module, data, None
+        self.module, self.data = module, data
+        self.number = -1  # of the batch that `after` belongs to
+        self.before: list[State] | None = None
+        self.after: list[list[State]] = []
+        self.rows = 0
 
     def forward(self, tokens: Int[Tensor, "N T"]) -> Float[Tensor, "N T V"]:
         """Logits of the token after each."""
-        if self.data is None or not self.data.carry:
+        if not self.data.carry:
             return self.module(tokens)[0]
-        logits, state = self.module(tokens, None if self.data.fresh else self.state)
-        self.state = detached(state)
+        if self.number != self.data.number:
+            self.before = None if self.data.fresh else joined(self.after)
+            self.number, self.after, self.rows = self.data.number, [], 0
+        rows = slice(self.rows, self.rows + len(tokens))
+        logits, state = self.module(tokens, None if self.before is None else rows_of(self.before, rows))
+        self.after.append(detached(state))
+        self.rows += len(tokens)
         return logits
 
 
