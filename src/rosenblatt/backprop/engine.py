@@ -22,6 +22,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from rosenblatt.backprop import functions, kernels, meeting
+from rosenblatt.backprop.compiling import announced
 from rosenblatt.layers.activations import find
 
 ACTIVATIONS = {
@@ -317,6 +318,42 @@ def epoch(
         Mean loss of the samples, penalty included; number of the batch, from 1, where loss or gradient turned
         non-finite, before it moved anything, or None; name of the first bad layer or None.
     """
+    compile_for(chain.flat.dtype)
+    return _epoch(chain, optimizer, X, y, weight, order, batch_size)
+
+
+_compiling = threading.Lock()
+_compiled: set[np.dtype] = set()
+
+
+def compile_for(kind: np.dtype) -> None:
+    """Have the engine ready for a number type: from Numba's cache, or compiled, which a line on stderr then says."""
+    with _compiling:
+        if kind in _compiled:
+            return
+        chain = CompiledChain(
+            [np.ones((1, 1), kind)],
+            [np.ones(1, kind)],
+            activation="linear",
+            output="identity",
+            loss="squared_error",
+            alpha=0.0,
+        )
+        one = np.ones((1, 1), kind)
+        with announced(f"the engine of dense networks for {kind}"):
+            _epoch(chain, CompiledOptimizer("adam", chain, learning_rate=0.1), one, one, None, np.arange(1), 1)
+        _compiled.add(kind)
+
+
+def _epoch(
+    chain: CompiledChain,
+    optimizer: CompiledOptimizer,
+    X: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    order: np.ndarray,
+    batch_size: int,
+) -> tuple[float, int | None, str | None]:
     order = np.ascontiguousarray(order, dtype=np.int64)
     batch_size = int(min(batch_size, len(order)))
     threads, kind = chain.threads(batch_size), chain.flat.dtype
