@@ -142,6 +142,7 @@ class CompiledChain:
         self.table = _table(self.shapes)
         self.codes = np.array([ACTIVATIONS[find(activation).name], OUTPUTS[output], LOSSES[loss]])
         self.alpha, self.dropout, self.seed, self.step = float(alpha), float(dropout), np.int64(seed), 0
+        self.norms = np.zeros(len(self.shapes))
         self._buffers: list[tuple[np.ndarray, ...]] = []
 
     @property
@@ -152,6 +153,10 @@ class CompiledChain:
     def threads(self, batch_size: int) -> int:
         """How many threads share a batch."""
         return threads_for(self.shapes, batch_size)
+
+    def gradient_norms(self) -> dict[str, float]:
+        """Norm of each layer's gradient in the last batch of the last epoch."""
+        return {f"layers.{layer}": float(norm) for layer, norm in enumerate(self.norms)}
 
     def snapshot(self) -> np.ndarray:
         """A copy of all parameters, for `restore`."""
@@ -378,6 +383,10 @@ def _epoch(
         done = [run(0)] if threads == 1 else _together(run, threads)
     total = sum(part[0] for part in done)
     bad, chain.step, optimizer.steps = done[0][1:]
+    last = order[(len(order) - 1) // batch_size * batch_size :]
+    weight_of_last = kernels.weigh(data[2], last)
+    if weight_of_last:
+        kernels.layer_norms(chain.flat, chain.gradient, chain.table, chain.alpha, weight_of_last, chain.norms)
     if bad:
         return total / len(order), bad, chain.bad_layer(X[order[(bad - 1) * batch_size : bad * batch_size]])
     return total / len(order), None, None

@@ -203,6 +203,31 @@ def finish(flat, gradient, alpha, inverse, decay):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def layer_norms(flat, gradient, table, alpha, total, norms):
+    """Euclidean norm of each layer's gradient of the mean loss, penalty included, weights and biases together.
+
+    Args:
+        flat: Parameters.
+        gradient: Summed over the batch.
+        table: As of `forward`.
+        alpha: L2 penalty of the summed loss.
+        total: Weight of the batch.
+        norms: Where they go, one a layer.
+    """
+    a = flat.dtype.type(alpha)
+    for layer in range(table.shape[0]):
+        inner, outer, at, bias = table[layer, :4]
+        square = 0.0
+        for i in range(at, at + inner * outer):
+            g = np.float64(gradient[i] + a * flat[i])
+            square += g * g
+        for i in range(bias, bias + outer):
+            g = np.float64(gradient[i])
+            square += g * g
+        norms[layer] = math.sqrt(square) / total
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def move(kind_of, flat, gradient, first, second, rates, penalty, step):
     """One step of the optimizer over some parameters, in one pass: g = (gradient + alpha W) / n + decay W, then its rule.
 
