@@ -235,11 +235,12 @@ class CompiledChain:
 
 
 class CompiledOptimizer:
-    """SGD with momentum, Adam, AdamW or RMSprop over a chain's flat vector.
+    """SGD with momentum, Adam, AdamW or RMSprop over a flat vector.
 
     Args:
         kind: "sgd", "adam", "adamw" or "rmsprop".
-        chain: What it moves.
+        chain: What it moves; None for a vector of float64.
+        size: Length of that vector.
         learning_rate: Step size; schedules change ``self.learning_rate``.
         momentum, nesterov: Of "sgd".
         beta_1, beta_2, epsilon: Of "adam" and "adamw"; "rmsprop" takes epsilon alone.
@@ -252,8 +253,9 @@ class CompiledOptimizer:
     def __init__(
         self,
         kind: str,
-        chain: CompiledChain,
+        chain: CompiledChain | None = None,
         *,
+        size: int = 0,
         learning_rate: float,
         momentum: float = 0.9,
         nesterov: bool = True,
@@ -264,8 +266,8 @@ class CompiledOptimizer:
     ):
         self.kind, self.learning_rate, self.momentum, self.nesterov = kind, learning_rate, momentum, nesterov
         self.beta_1, self.beta_2, self.epsilon, self.weight_decay = beta_1, beta_2, epsilon, weight_decay
-        self.first = np.zeros_like(chain.flat)
-        self.second = np.zeros_like(chain.flat) if kind in ("adam", "adamw") else None
+        self.first = np.zeros(size) if chain is None else np.zeros_like(chain.flat)
+        self.second = np.zeros_like(self.first) if kind in ("adam", "adamw") else None
         self.steps = 0
 
     def state(self) -> dict[str, Any]:
@@ -287,6 +289,14 @@ class CompiledOptimizer:
         if self.second is not None:
             self.second[:] = state["second"]
         return True
+
+    def update(self, flat: np.ndarray, gradient: np.ndarray) -> None:
+        """Move a vector one step by the gradient at it; all of it takes the decay."""
+        self.steps += self._code() == kernels.ADAM
+        coupled = 0.0 if self.kind == "adamw" else float(self.weight_decay)
+        penalty = (0.0, 1.0, coupled, 1 - self.learning_rate * (self.weight_decay if self.kind == "adamw" else 0.0))
+        second = self.first if self.second is None else self.second  # unused then
+        kernels.move(self._code(), flat, gradient, self.first, second, self._rates(), penalty, self.steps)
 
     def _code(self) -> int:
         if self.kind == "sgd":

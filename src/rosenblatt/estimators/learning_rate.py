@@ -64,7 +64,12 @@ class LearningRates:
         axes.axvline(self.suggested, color="#d55e00", label=f"steepest: {self.suggested:.2g}")
         low, high = min(self.smoothed), self.smoothed[0]
         span = max(high - low, 1e-12)
-        axes.set(xscale="log", xlabel=self.parameter, ylabel="loss of a batch", ylim=(low - 0.5 * span, high + span))
+        axes.set(
+            xscale="log",
+            xlabel=self.parameter,
+            ylabel="loss of a batch",
+            ylim=(max(low - 0.5 * span, min(low, 0.0)), high + span),
+        )
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
         return figure
