@@ -13,6 +13,7 @@
     ├── NotFittedError        (scikit-learn's NotFittedError: ValueError, AttributeError)
     ├── DivergedError         (ArithmeticError) loss or gradient turned non-finite; last good weights are kept
     ├── DeviceError           (RuntimeError)    the asked device or precision is not there
+    ├── WorkerError           (RuntimeError)    a process of a run on several devices failed or was killed
     ├── ModelFileError        (ValueError)      a model file that is not loaded
     │   ├── DamagedFileError                    cut short, or its parts contradict each other
     │   ├── ForeignFileError                    not one of ours
@@ -107,6 +108,18 @@ def _rebuild_diverged(message: str, epoch: int | None, batch: int | None, layer:
 
 class DeviceError(RosenblattError, RuntimeError):
     """The asked device or precision is not there."""
+
+
+class WorkerError(RosenblattError, RuntimeError):
+    """A process of a run on several devices failed or was killed.
+
+    Attributes:
+        number: Of the process, from 0.
+    """
+
+    def __init__(self, message: str, *, number: int = 0):
+        super().__init__(message)
+        self.number = number
 
 
 class ModelFileError(RosenblattError, ValueError):

@@ -152,6 +152,9 @@ def test_interruption_keeps_whole_epochs(monkeypatch):
     with pytest.warns(ConvergenceWarning):
         whole = rb.MLPClassifier((8,), random_state=0, batch_size=50, max_iter=2).fit(X, Y)
     np.testing.assert_array_equal(model.coefs_[0], whole.coefs_[0])
+    # the moments are those of epoch 2 too, so that partial_fit goes on from it
+    for name in ("first", "second", "steps"):
+        np.testing.assert_array_equal(model._optimizer_state[name], whole._optimizer_state[name])
 
 
 def test_clone_pickle_grid_search_pipeline():

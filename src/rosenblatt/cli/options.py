@@ -86,6 +86,7 @@ def pictures() -> list[inspect.Parameter]:
         given("size", _NUMBER, typer.Option(help=words), None),
         given("skip_bad", bool, typer.Option("--skip-bad", help="Leave unreadable pictures out."), False),
         given("target", _TEXT, typer.Option(help="The column of labels, for a list."), None),
+        given("devices", _NUMBER, typer.Option(min=1, help="Processes that share the training, a device each."), None),
     ]
 
 

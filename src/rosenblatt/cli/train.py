@@ -54,6 +54,8 @@ def train(system: str, parameters: list[Parameter], given: dict[str, Any]) -> No
     started = time.perf_counter()
     estimator.fit(data.X, None if hasattr(data.X, "items") else data.y)  # pictures on disk have their own labels
     seconds = time.perf_counter() - started
+    if _another_writes():
+        return
     if data.recipe is not None:
         estimator.preprocessing_ = data.recipe
     estimator.save(out, overwrite=given["force"])
@@ -63,6 +65,13 @@ def train(system: str, parameters: list[Parameter], given: dict[str, Any]) -> No
         "seconds": round(seconds, 3), "held_out": scores,
     }  # fmt: skip
     show(result, as_json=given["as_json"], lines=[f"{out}: {_sentence(result)}"])
+
+
+def _another_writes() -> bool:
+    """Whether this is one of several processes of torchrun, and not the first, which writes and prints for all."""
+    from rosenblatt.train.distributed import number_of_process
+
+    return number_of_process() > 0
 
 
 def _prepare(system: str, given: dict[str, Any], chosen: dict[str, Any]) -> Any:
@@ -97,7 +106,8 @@ def _estimator(system: str, chosen: dict[str, Any], given: dict[str, Any], data:
     regression = data.recipe is not None and data.recipe.task == "regression"
     kind = getattr(rosenblatt, "MLPRegressor" if regression else SYSTEMS[system].kind)
     if "plan" in given:
-        chosen = {**chosen, "plan": parse_plan(given["plan"] or [])}
+        devices = [] if given.get("devices") is None else [f"devices={given['devices']}"]
+        chosen = {**chosen, "plan": parse_plan([*(given["plan"] or []), *devices])}
     known = kind._get_param_names()
     return kind(**{name: value for name, value in chosen.items() if name in known})
 

@@ -24,6 +24,11 @@ class Resident:
         batch_size: Samples a batch; the last batch of an epoch may be smaller.
         generator: Source of the permutations; its state advances once an epoch.
         shuffle: False keeps the order, for evaluation.
+        part: (number, size) of this process in a run of several: of each batch only its own rows are given.
+
+    Attributes:
+        share: What the last given rows count in the mean of their batch: 1 where one process has all of it.
+        whole: Samples of that batch, in all processes.
 
     Raises:
         ShapeError: The fields have different lengths, or there is no sample.
@@ -44,6 +49,7 @@ class Resident:
         batch_size: int,
         generator: torch.Generator | None = None,
         shuffle: bool = True,
+        part: tuple[int, int] = (0, 1),
     ):
         lengths = {len(field) for field in (x, y, weight) if field is not None}
         if len(lengths) != 1 or 0 in lengths:
@@ -52,6 +58,7 @@ class Resident:
         self.weight = None if weight is None else weight.contiguous().to(device)
         self.batch_size, self.shuffle = min(batch_size, len(x)), shuffle
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
+        self.part, self.share, self.whole = part, 1.0, self.batch_size
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -65,6 +72,33 @@ class Resident:
                 yield self.x[part], self.y[part], None if self.weight is None else self.weight[part]
             return
         order = torch.randperm(count, generator=self.generator, device=self.generator.device).to(self.x.device)
-        for rows in order.split(self.batch_size):
+        for batch in order.split(self.batch_size):
+            rows, self.share, self.whole = own_rows(batch, self.part, self.weight)
             weight = None if self.weight is None else self.weight.index_select(0, rows)
             yield self.x.index_select(0, rows), self.y.index_select(0, rows), weight
+
+
+def own_rows(rows: Tensor, part: tuple[int, int], weight: Tensor | None) -> tuple[Tensor, float, int]:
+    """The rows of a batch that one of several processes takes, what they count in its mean, and the batch's size.
+
+    A batch of fewer rows than processes is taken whole by all of them, so that none has nothing to do.
+
+    Args:
+        rows: Row numbers of the batch.
+        part: (number, size) of the process.
+        weight: Weights of all samples, or None.
+
+    Example:
+        >>> own_rows(torch.tensor([4, 2, 9]), (1, 2), None)
+        (tensor([9]), 0.3333333333333333, 3)
+    """
+    number, size = part
+    if size == 1:
+        return rows, 1.0, len(rows)
+    if len(rows) < size:
+        return rows, 1 / size, len(rows)
+    own = rows.tensor_split(size)[number]
+    if weight is None:
+        return own, len(own) / len(rows), len(rows)
+    total = float(weight[rows].sum())
+    return own, float(weight[own].sum()) / total if total else len(own) / len(rows), len(rows)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rosenblatt.errors import ShapeError
+from rosenblatt.data.resident import own_rows
+from rosenblatt.errors import PictureError, ShapeError
 
 Read = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Row numbers -> pictures (n, H, W, C), and which of the rows they are (unreadable ones may be left out)."""
@@ -33,8 +34,10 @@ class Streamed:
         generator: Source of the permutations; its state advances once an epoch.
         shuffle: False keeps the order.
         workers: Threads; None takes one a processor core, at most 16.
+        part: As `Resident`; a picture that cannot be read is an error then, since all processes must make equal steps.
 
     Attributes:
+        share, whole: As `Resident`.
         wait_share: Share of the last epoch's time that was spent waiting for pictures: near 0 the network is the
             bottleneck, near 1 the disk or the decoder is.
 
@@ -61,6 +64,7 @@ class Streamed:
         generator: torch.Generator | None = None,
         shuffle: bool = True,
         workers: int | None = None,
+        part: tuple[int, int] = (0, 1),
     ):
         if not len(y) or (weight is not None and len(weight) != len(y)):
             other = len(y) if weight is None else len(weight)
@@ -70,6 +74,7 @@ class Streamed:
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
         self.workers = workers or min(16, os.cpu_count() or 1)
         self.wait_share = 0.0
+        self.part, self.share, self.whole = part, 1.0, self.batch_size
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -78,14 +83,21 @@ class Streamed:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         count = len(self.y)
         order = torch.randperm(count, generator=self.generator, device=self.generator.device).cpu()
-        rows = (order if self.shuffle else torch.arange(count)).split(self.batch_size)
+        whole = (order if self.shuffle else torch.arange(count)).split(self.batch_size)
+        mine = [own_rows(rows, self.part, self.weight) for rows in whole]
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="pictures")
         started, waited = time.perf_counter(), 0.0
         try:
-            for future in _ahead(pool, self.read, rows, self.workers + 2):
+            futures = _ahead(pool, self.read, [rows for rows, _, _ in mine], self.workers + 2)
+            for future, (rows, self.share, self.whole) in zip(futures, mine, strict=True):
                 asked = time.perf_counter()
                 pictures, kept = future.result()
                 waited += time.perf_counter() - asked
+                if self.part[1] > 1 and len(kept) < len(rows):
+                    raise PictureError(
+                        f"{len(rows) - len(kept)} of {len(rows)} pictures of a batch cannot be read; expected all of them "
+                        "on several devices. Remove them first."
+                    )
                 if len(kept):
                     yield self._batch(pictures, kept)
         finally:
@@ -101,7 +113,7 @@ class Streamed:
         return x.to(self.device, non_blocking=True), y.to(self.device), weight
 
 
-def _ahead(pool: ThreadPoolExecutor, read: Read, rows: tuple[Tensor, ...], depth: int) -> Iterator[Future]:
+def _ahead(pool: ThreadPoolExecutor, read: Read, rows: Sequence[Tensor], depth: int) -> Iterator[Future]:
     """Futures of all batches in order, ``depth`` of them under way."""
     waiting: deque[Future] = deque()
     for part in rows:

@@ -28,10 +28,12 @@ from rosenblatt.errors import DataError, DeviceError, ModelFileError, ShapeError
 from rosenblatt.estimators.base import Estimator, expect_shape
 from rosenblatt.estimators.cnn_inputs import Pictures, batches, blocks, inputs_of, sample_of, shape_of, split
 from rosenblatt.estimators.cnn_networks import NETWORKS, build, network_of, refuse_misfit
+from rosenblatt.estimators.devices import fit_on_devices
 from rosenblatt.losses.classification import cross_entropy
 from rosenblatt.losses.penalty import map_criterion
 from rosenblatt.metrics.ranking import top_k_accuracy
 from rosenblatt.models.lenet5 import BACKGROUND, FOREGROUND, SIDE
+from rosenblatt.train.distributed import Rank, joined
 from rosenblatt.train.follow import follow
 from rosenblatt.train.plan import Plan
 from rosenblatt.train.precision import autocast, choose_device, choose_precision
@@ -145,11 +147,17 @@ class CNNClassifier(ClassifierMixin, Estimator):
             ShapeError, NonFiniteError, DataError, LabelError: The data is not as above, or has one class.
             PictureError: Pictures on disk cannot be read.
             DivergedError: Training turned non-finite; the weights of the last good epoch are kept.
+            WorkerError: A process of ``Plan(devices=N)`` failed or was killed.
         """
         self._check_parameters()
+        plan = (self.plan or Plan()).over(network_of(self.network).plan)
+        with joined(plan, str(self.device)) as rank:
+            self._fit(plan, X, y, sample_weight, rank)
+        return self
+
+    def _fit(self, plan: Plan, X: Any, y: Any, sample_weight: Any, rank: Rank | None) -> None:
         who, chosen = f"{type(self).__name__}.fit", network_of(self.network)
-        plan = (self.plan or Plan()).over(chosen.plan)
-        device, second = self._devices()
+        device, second = self._devices() if rank is None else (rank.device, None)
         pictures, y = inputs_of(who, X, y)
         codes, weight = self._check_targets(who, y, len(pictures), sample_weight)
         self.picture_shape_ = shape_of(pictures)
@@ -158,6 +166,9 @@ class CNNClassifier(ClassifierMixin, Estimator):
         self._refuse_small(who, chosen.least)
 
         seed = draw_seed(self.random_state)
+        if rank is not None:
+            rank.same(len(codes), "numbers of pictures")
+            seed = int(rank.agree({"seed": seed})["seed"])
         train, held = split(plan, codes, seed)
         sample = sample_of(pictures, train)
         self._learn_scale(sample)
@@ -168,11 +179,13 @@ class CNNClassifier(ClassifierMixin, Estimator):
             refuse_misfit(who, self.module_, self._example_input(), len(self.classes_))
         if self.weights is not None:
             start_from(self.module_, read_weights(self.weights, network=self.network), who=who)
+        if (plan.devices or 1) > 1 and rank is None:
+            fit_on_devices(self, plan, pictures, codes, weight, seed)
+            return
         if second is not None:
             self.module_.two_devices(device, second)
         with _own_generator(second, seed):
-            self._run(plan, pictures, codes, weight, train, held, seed, sample)
-        return self
+            self._run(plan, pictures, codes, weight, train, held, seed, sample, rank)
 
     def _devices(self) -> tuple[torch.device, torch.device | None]:
         first, comma, second = str(self.device).partition(",")
@@ -236,13 +249,17 @@ class CNNClassifier(ClassifierMixin, Estimator):
         held: np.ndarray | None,
         seed: int,
         sample: np.ndarray,
+        rank: Rank | None,
     ) -> None:
         source, chosen = generator(seed), network_of(self.network)
         options: dict[str, Any] = {"device": self.device_, "batch_size": self.batch_size, "generator": source}
+        if rank is not None:
+            options["part"] = rank.part
         data = batches(pictures, codes, weight, train, **options)
         words = plan.augment or "none"
         colours = Colours.of(sample) if {"colour", "pca"} & set(words.split("+")) else None
-        augment, prepare = Augment(words, source, size=self.crop_, colours=colours), self._preparation()
+        noise = source if rank is None else rank.noise
+        augment, prepare = Augment(words, noise, size=self.crop_, colours=colours), self._preparation()
 
         def evaluate(_: nn.Module) -> dict[str, float]:
             row = {"data_wait": data.wait_share} if isinstance(data, Streamed) else {}
@@ -251,7 +268,14 @@ class CNNClassifier(ClassifierMixin, Estimator):
         epochs, rate = self.epochs or chosen.epochs, self.learning_rate or chosen.rate
         identity = {"network": self.network if isinstance(self.network, str) else type(self.network).__name__}
         keeper = keeper_of(
-            plan, self.module_, data, epochs=epochs, learning_rate=rate, random_state=self.random_state, **identity
+            plan,
+            self.module_,
+            data,
+            epochs=epochs,
+            learning_rate=rate,
+            rank=rank,
+            random_state=self.random_state,
+            **identity,
         )
         records = supervised(
             self.module_,
@@ -263,15 +287,11 @@ class CNNClassifier(ClassifierMixin, Estimator):
             prepare=lambda batch: prepare(augment(batch)),
             evaluate=evaluate,
             keeper=keeper,
+            rank=rank,
         )
+        verbose = self.verbose if rank is None or rank.number == 0 else 0
         done = follow(
-            records,
-            self.module_,
-            plan=plan,
-            epochs=epochs,
-            label=type(self).__name__,
-            verbose=self.verbose,
-            keeper=keeper,
+            records, self.module_, plan=plan, epochs=epochs, label=type(self).__name__, verbose=verbose, keeper=keeper
         )
         self.history_, self.best_epoch_, self.n_iter_ = done.rows, done.best_epoch, len(done.rows)
         self.stopped_ = done.stopped

@@ -71,10 +71,11 @@ def batches(
     device: str,
     batch_size: int,
     generator: torch.Generator,
+    part: tuple[int, int] = (0, 1),
 ) -> Resident | Streamed:
-    """Batches of the rows: resident on the device where they fit there, else streamed to it."""
+    """Batches of the rows: resident on the device where they fit there, else streamed to it; arguments as `Resident`."""
     y, w = torch.from_numpy(codes[rows]), None if weight is None else torch.from_numpy(weight[rows])
-    options: dict[str, Any] = {"device": device, "batch_size": batch_size, "generator": generator}
+    options: dict[str, Any] = {"device": device, "batch_size": batch_size, "generator": generator, "part": part}
     if isinstance(pictures, PictureSource):
         return Streamed(pictures.take(rows).read, y, w, **options)
     if not _fits_device(pictures, device):

@@ -186,6 +186,7 @@ class Keeper:
     Attributes:
         epoch: Of the checkpoint that was found, 0 where there was none.
         state: Of that checkpoint, else empty.
+        writes: Whether `write` writes; in a run of several processes only one does.
 
     Raises:
         OutputError: The folder cannot be written to: said before the work, not after it.
@@ -194,6 +195,7 @@ class Keeper:
 
     def __init__(self, folder: PathLike, identity: Mapping[str, Any], *, every: int = 1, keep: int = 2):
         self.folder, self.identity, self.every, self.keep = Path(folder), dict(identity), every, keep
+        self.writes = True
         _refuse_unwritable(self.folder)
         found = read_latest(self.folder, identity=self.identity)
         self.epoch, self.state = (0, {}) if found is None else (found.epoch, found.state)
@@ -218,13 +220,10 @@ class Keeper:
         """
         if plan.checkpoint is None:
             return None
-        seed = identity.get("random_state", 0)
-        if not _validate.Number(integer=True).accepts(seed):
-            raise ParameterError(
-                f"Plan(checkpoint={plan.checkpoint!r}) with random_state={seed!r}; expected an integer, so that a second "
-                "start is the same run. Set random_state=0."
-            )
-        said = {f"plan.{name}": value for name, value in plan.said().items() if not name.startswith("checkpoint")}
+        refuse_unrepeatable(plan, identity.get("random_state", 0))
+        # on how many devices it runs changes nothing but round-off, so a run may go on with others
+        free = ("devices", "sharded", "checkpoint", "checkpoint_every", "checkpoint_keep")
+        said = {f"plan.{name}": value for name, value in plan.said().items() if name not in free}
         return cls(
             Path(plan.checkpoint, part), {**said, **identity},
             every=plan.checkpoint_every or 1, keep=plan.checkpoint_keep or 2,
@@ -242,14 +241,30 @@ class Keeper:
         """
         if epoch % self.every and not last:
             return
+        found = state()  # in all processes: each may hold a piece of it
+        if not self.writes:
+            return
         try:
-            write(self.folder, state(), epoch, identity=self.identity, keep=self.keep)
+            write(self.folder, found, epoch, identity=self.identity, keep=self.keep)
         except OutputError as error:
             warnings.warn(
                 f"{error} Training goes on without the checkpoint of epoch {epoch}; free some space.",
                 CheckpointWarning,
                 stacklevel=2,
             )
+
+
+def refuse_unrepeatable(plan: Plan, random_state: Any) -> None:
+    """Refuse checkpoints of a run whose second start would be another one.
+
+    Raises:
+        ParameterError: ``random_state`` is no integer.
+    """
+    if plan.checkpoint is not None and not _validate.Number(integer=True).accepts(random_state):
+        raise ParameterError(
+            f"Plan(checkpoint={plan.checkpoint!r}) with random_state={random_state!r}; expected an integer, so that a second "
+            "start is the same run. Set random_state=0."
+        )
 
 
 def _refuse_unwritable(folder: Path) -> None:

@@ -24,7 +24,8 @@ def make_optimizer(module: nn.Module, plan: Plan, learning_rate: float) -> torch
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    fused = all(p.device.type in ("cpu", "cuda") for p in trainable)
+    # weights in pieces (see `rosenblatt.train.distributed.Sharded`) have no fused kernels
+    fused = all(p.device.type in ("cpu", "cuda") and not hasattr(p, "device_mesh") for p in trainable)
     momentum = plan.momentum if plan.momentum is not None else 0.9
     if plan.optimizer == "sgd":
         nesterov = bool(plan.nesterov) and momentum > 0

@@ -32,6 +32,8 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "min_delta": (Number(0), NONE),
     "target": (Number(), NONE),
     "accumulate": (Number(1, integer=True), NONE),
+    "devices": (Number(1, integer=True), NONE),
+    "sharded": (BOOL, NONE),
     "checkpoint": (Of(str, "the path of a folder"), NONE),
     "checkpoint_every": (Number(1, integer=True), NONE),
     "checkpoint_keep": (Number(1, integer=True), NONE),
@@ -70,6 +72,9 @@ class Plan:
             those of the batch, so memory is needed for one part and the step is the same. What is drawn or measured
             within a batch (augmentation, dropout, batch statistics) is so within each part. Where memory runs out, the
             number is doubled by itself, with a warning.
+        devices: Processes that share the run, each with a device of its own (a GPU, or a share of the processor's cores);
+            each batch is cut among them and the result is that of one device. 1 makes ``torchrun`` go unnoticed.
+        sharded: Each of them holds a share of every weight, gradient and moment, for networks that do not fit.
         checkpoint: Folder of the run's checkpoints. A run that was killed and is started again in the same way goes on
             after the last one; a finished one is read back. Needs an integer ``random_state``.
         checkpoint_every: Epochs from one checkpoint to the next.
@@ -100,6 +105,8 @@ class Plan:
     min_delta: float | None = None
     target: float | None = None
     accumulate: int | None = None
+    devices: int | None = None
+    sharded: bool | None = None
     checkpoint: str | None = None
     checkpoint_every: int | None = None
     checkpoint_keep: int | None = None

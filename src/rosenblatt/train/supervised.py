@@ -11,8 +11,10 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -22,10 +24,10 @@ from rosenblatt.data.resident import Resident
 from rosenblatt.data.streamed import Streamed
 from rosenblatt.errors import DivergedError, MemoryWarning, ParameterError
 from rosenblatt.train.checkpoint import Keeper, fingerprint
+from rosenblatt.train.distributed import Rank, Replicated, Sharded, gathered, here, like, whole
 from rosenblatt.train.optimizer import make_optimizer
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_precision, synchronize
-from rosenblatt.train.range_test import current as current_range_test
 from rosenblatt.train.schedule import factor
 from rosenblatt.train.seeds import PrivateRandom
 
@@ -44,7 +46,6 @@ class EpochRecord:
         seconds: Training time of the epoch, evaluation not counted.
         metrics: What the ``evaluate`` function returned, for instance the validation score; and ``accumulate``, the parts
             in which each batch went through the network, where they are more than one.
-        gradient_norms: Name of a layer -> norm of its gradient in the epoch's last batch, after clipping.
         state: Function that gives everything the loop needs to go on from here, for a checkpoint.
     """
 
@@ -54,13 +55,11 @@ class EpochRecord:
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     state: Callable[[], dict[str, Any]] | None = field(default=None, repr=False, compare=False)
-    gradient_norms: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
 
-    def row(self) -> dict[str, Any]:
-        """The record as one row of ``history_``: numbers, and the gradient norms by layer."""
+    def row(self) -> dict[str, float]:
+        """The record as one flat row of ``history_``."""
         named = {name: getattr(self, name) for name in ("epoch", "loss", "learning_rate", "seconds")}
-        norms = {"gradient_norms": dict(self.gradient_norms)} if self.gradient_norms else {}
-        return {**named, **self.metrics, **norms}
+        return {**named, **self.metrics}
 
 
 def supervised(
@@ -74,6 +73,7 @@ def supervised(
     prepare: Callable[[Tensor], Tensor] | None = None,
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     keeper: Keeper | None = None,
+    rank: Rank | None = None,
 ) -> Iterator[EpochRecord]:
     """Train a network on resident data; yield after each epoch.
 
@@ -89,13 +89,14 @@ def supervised(
         evaluate: Called with the module in eval mode after each epoch; its numbers go into the record.
         keeper: Of the run's checkpoints (see `keeper_of`); the loop goes on after the epoch whose state it found. Writing
             is the consumer's, with ``record.state``; `rosenblatt.train.follow.follow` does it.
+        rank: This process's part in a run of several (`rosenblatt.train.distributed.joined`); the data is cut by it too.
 
     Yields:
         One `EpochRecord` an epoch.
 
     Raises:
         DivergedError: Loss or weights turned non-finite; the module holds the weights of the last good epoch.
-        ParameterError: The plan asks for checkpoints and there is no keeper.
+        ParameterError: The plan asks for checkpoints and there is no keeper, or for several devices and there is no rank.
         MemoryError, RuntimeError: Not even a single sample fits into memory.
         KeyboardInterrupt: Passed on; the module holds the weights of the last whole epoch.
 
@@ -117,33 +118,38 @@ def supervised(
         raise ParameterError(
             "Plan(checkpoint=...): this loop was given no keeper; expected keeper=keeper_of(plan, ...)."
         )
-    run = _Run(module, data, loss, plan, epochs, learning_rate, prepare)
-    done = run.resume(keeper)
-    for number in range(done + 1, epochs + 1):
-        good = run.snapshot()
-        started = time.perf_counter()
-        module.train()
-        try:
-            mean = run.epoch_within_memory(good, number)
-        except KeyboardInterrupt:
-            # half an epoch is no well-defined result: go back to the end of the one before
-            run.undo(good)
-            raise
-        synchronize(run.device)
-        seconds = time.perf_counter() - started
-        if not math.isfinite(mean) or not _finite(module):
-            raise run.diagnose(good, number)
-        norms = _gradient_norms(module)
-        live = run.average_in()
+    if (plan.devices or 1) > 1 and rank is None:
+        raise ParameterError(
+            f"Plan(devices={plan.devices}): this system learns on one device; leave it out of the plan."
+        )
+    run = _Run(module, data, loss, plan, epochs, learning_rate, prepare, rank)
+    try:
+        for number in range(run.resume(keeper) + 1, epochs + 1):
+            good = run.snapshot()
+            started = time.perf_counter()
+            run.net.train()
+            try:
+                mean = run.epoch_within_memory(good, number)
+            except KeyboardInterrupt:
+                # half an epoch is no well-defined result: go back to the end of the one before
+                run.undo(good)
+                raise
+            synchronize(run.device)
+            seconds = time.perf_counter() - started
+            if not run.agreed(math.isfinite(mean) and _finite(run.net)):
+                raise run.diagnose(good, number)
+            live = run.average_in()
+            module.eval()
+            metrics = run.same(evaluate(module) if evaluate is not None else {})
+            if run.parts > 1:
+                metrics["accumulate"] = run.parts
+            yield EpochRecord(number, mean, run.rate, seconds, metrics, partial(run.state, live))
+            # a consumer that stops here, and the last epoch, leave the averaged weights in the module
+            if live is not None and number < epochs:
+                _copy_into(run.net, live)
         module.eval()
-        metrics = dict(evaluate(module)) if evaluate is not None else {}
-        if run.parts > 1:
-            metrics["accumulate"] = run.parts
-        yield EpochRecord(number, mean, run.rate, seconds, metrics, partial(run.state, live), norms)
-        # a consumer that stops here, and the last epoch, leave the averaged weights in the module
-        if live is not None and number < epochs:
-            _copy_into(module, live)
-    module.eval()
+    finally:
+        run.close()
 
 
 def keeper_of(
@@ -154,6 +160,7 @@ def keeper_of(
     epochs: int,
     learning_rate: float,
     part: str = "",
+    rank: Rank | None = None,
     **identity: Any,
 ) -> Keeper | None:
     """The keeper of a supervised run, or None where its plan asks for no checkpoints.
@@ -165,6 +172,7 @@ def keeper_of(
         epochs: As `supervised`.
         learning_rate: As `supervised`.
         part: Name of a sub-folder, for a fit of several runs.
+        rank: As `supervised`: process 0 alone writes.
         **identity: What else must be the same, such as ``random_state``.
 
     Raises:
@@ -178,9 +186,12 @@ def keeper_of(
         "batch_size": data.batch_size,
         "precision": choose_precision(plan.precision, next(module.parameters()).device),
         "starting weights": fingerprint(*module.state_dict().values()),
-        "data": fingerprint(getattr(data, "x", None), data.y, data.weight),
+        "data": fingerprint(*(getattr(data, name, None) for name in ("x", "y", "weight"))),
     }
-    return Keeper.of(replace(plan, precision=None), identity, part=part)
+    keeper = Keeper.of(replace(plan, precision=None), identity, part=part)
+    if keeper is not None and rank is not None:
+        keeper.writes = rank.number == 0
+    return keeper
 
 
 class _Run:
@@ -195,34 +206,41 @@ class _Run:
         epochs: int,
         learning_rate: float,
         prepare: Callable[[Tensor], Tensor] | None,
+        rank: Rank | None = None,
     ):
         self.module, self.data, self.loss, self.plan, self.prepare = module, data, loss, plan, prepare
         self.device = next(module.parameters()).device
         self.precision = choose_precision(plan.precision, self.device)
-        self.optimizer = make_optimizer(module, plan, learning_rate)
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.rank, self.spread = rank, None if rank is None else (Sharded if plan.sharded else Replicated)(module, rank)
+        # what learns, and what is called: the module itself but in a run of several processes
+        self.net, self.call = (module, module) if self.spread is None else (self.spread.net, self.spread.forward)
+        self.optimizer = make_optimizer(self.net, plan, learning_rate)
+        self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.learning_rate = self.rate = learning_rate
         self.epochs = epochs
         seed = int(torch.randint(2**31, (1,), generator=data.generator, device=data.generator.device))
         self.random = PrivateRandom(seed, self.device)
         self.step, self.steps = 0, epochs * len(data)
-        self.average = [t.detach().clone() for t in _floating(module)] if plan.ema else None
+        self.average = [t.detach().clone() for t in _floating(self.net)] if plan.ema else None
         self.parts = min(plan.accumulate or 1, data.batch_size)
-        self.range_test = current_range_test()
 
     def epoch(self) -> float:
         """One pass over the data; the mean loss of its samples, read from the device once."""
         losses, sizes = [], []
+        if self.rank is not None:
+            self.random = PrivateRandom(self.rank.begin_epoch(self.data.generator), self.device)
         with self.random:
             for x, y, weight in self.data:
                 losses.append(self.one_step(x, y, weight))
-                sizes.append(len(x))
-        lengths = torch.tensor(sizes, dtype=torch.float64)
-        return float(torch.stack(losses).double().cpu() @ lengths / lengths.sum())
+                sizes.append(len(x) if self.rank is None else self.data.whole)
+        lengths, values = torch.tensor(sizes, dtype=torch.float64), torch.stack(losses)
+        if self.rank is not None:
+            values = self.rank.total(values)
+        return float(values.double().cpu() @ lengths / lengths.sum())
 
     def one_step(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         share = factor(self.plan.schedule or "constant", self.step, self.steps, warmup=self.plan.warmup or 0.0)
-        self.rate = self.learning_rate * share if self.range_test is None else self.range_test.rate
+        self.rate = self.learning_rate * share
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         value = self.backward(x, y, weight)
@@ -230,37 +248,41 @@ class _Run:
             nn.utils.clip_grad_norm_(self.parameters, self.plan.gradient_clip)
         self.optimizer.step()
         self.step += 1
-        if self.range_test is not None:
-            self.range_test.note(float(value))
         if self.average is not None:
             # the average must not lag behind from a random start: Kingma & Ba's correction as a ramp
             decay = min(self.plan.ema or 0.0, (1 + self.step) / (10 + self.step))
-            torch._foreach_lerp_(self.average, list(_floating(self.module)), 1 - decay)
+            torch._foreach_lerp_(self.average, list(_floating(self.net)), 1 - decay)
         return value
 
     def backward(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """Gradients of the batch's mean loss; of its parts one after the other where there are several."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.parts == 1:
+        if self.parts == 1 and self.rank is None:
             value = self.forward(x, y, weight)
             value.backward()
             return value.detach()
-        size = -(-self.data.batch_size // self.parts)
-        values = []
-        for start in range(0, len(x), size):
-            rows = slice(start, start + size)
-            w = None if weight is None else weight[rows]
-            value = self.forward(x[rows], y[rows], w) * _share(len(x[rows]), len(x), w, weight)
-            value.backward()
+        values, edges = [], self.edges(len(x))
+        share, ranks = (1.0, 1) if self.rank is None else (self.data.share, self.rank.size)
+        for start, end in pairwise(edges):
+            w = None if weight is None else weight[start:end]
+            with nullcontext() if self.spread is None else self.spread.quiet(end < len(x)):
+                value = self.forward(x[start:end], y[start:end], w) * (share * _share(end - start, len(x), w, weight))
+                (value * ranks).backward()  # the processes' gradients are averaged, and wanted is their sum
             values.append(value.detach())
         return torch.stack(values).sum()
+
+    def edges(self, count: int) -> list[int]:
+        """Where the parts of a batch begin and end; as many parts in all processes."""
+        least = count if self.rank is None else max(1, self.data.whole // self.rank.size)
+        parts = max(1, min(self.parts, least, count))
+        return [-(-i * count // parts) for i in range(parts + 1)]
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """Mean loss of a batch, or of a part of one."""
         if self.prepare is not None:
             x = self.prepare(x)
         with autocast(self.device, self.precision):
-            output = self.module(x)
+            output = self.call(x)
         if isinstance(output, Tensor) and output.dtype != torch.float64:
             output = output.float()
         return self.loss(output, y, weight)
@@ -271,7 +293,7 @@ class _Run:
             try:
                 return self.epoch()
             except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not _out_of_memory(error) or self.rank is not None:  # the other processes cannot be told in mid-step
                     raise
                 if self.parts >= self.data.batch_size:
                     self.undo(good)
@@ -290,18 +312,36 @@ class _Run:
                 stacklevel=4,
             )
 
+    def agreed(self, yes: bool) -> bool:
+        """Whether all processes of the run say yes."""
+        return yes if self.rank is None else self.rank.all(yes)
+
+    def same(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """The numbers by which all processes decide."""
+        return dict(metrics) if self.rank is None else self.rank.agree(metrics)
+
+    def close(self) -> None:
+        if self.spread is not None:
+            self.spread.close()
+
     def average_in(self) -> list[Tensor] | None:
         """Put the averaged weights into the module; returns the ones that were there."""
+        live = self._average_in()
+        if self.spread is not None:
+            self.spread.show()
+        return live
+
+    def _average_in(self) -> list[Tensor] | None:
         if self.average is None:
             return None
-        live = [t.clone() for t in _floating(self.module)]
-        _copy_into(self.module, self.average)
+        live = [t.clone() for t in _floating(self.net)]
+        _copy_into(self.net, self.average)
         return live
 
     def snapshot(self) -> dict[str, Any]:
         """Copies of everything a step changes, so that a bad epoch can be undone and replayed."""
         return {
-            "module": {k: v.detach().clone() for k, v in self.module.state_dict().items()},
+            "module": {k: v.detach().clone() for k, v in self.net.state_dict().items()},
             "optimizer": copy.deepcopy(self.optimizer.state_dict()),
             "generator": self.data.generator.get_state(),
             "random": self.random.state,
@@ -317,8 +357,8 @@ class _Run:
         """
         return {
             "module": self.module.state_dict(),
-            "live": live,
-            "optimizer": self.optimizer.state_dict(),
+            "live": None if live is None else [gathered(t, m) for t, m in zip(live, _models(self.net), strict=True)],
+            "optimizer": _all_whole(self.optimizer.state_dict()),
             "generator": self.data.generator.get_state(),
             "random": self.random.state,
             "step": self.step,
@@ -327,19 +367,25 @@ class _Run:
 
     def resume(self, keeper: Keeper | None) -> int:
         """Go on from the state that was found; returns the number of epochs that it has behind it."""
+        if self.rank is not None and keeper is not None:
+            self.rank.same(keeper.epoch, "checkpoints")
         if keeper is None or not keeper.state:
             return 0
         state = keeper.state["loop"]
         self.restore({**state, "average": None})
         self.parts = state["parts"]
         if state["live"] is not None:
-            self.average = [t.clone() for t in _floating(self.module)]
+            self.average = [t.clone() for t in _floating(self.net)]
             if not keeper.finished:
-                _copy_into(self.module, state["live"])
+                pieces = [here(like(t, m)) for t, m in zip(state["live"], _models(self.net), strict=True)]
+                _copy_into(self.net, pieces)
+        if self.spread is not None:
+            self.spread.show()
         return self.epochs if keeper.finished else keeper.epoch
 
     def restore(self, good: dict[str, Any]) -> None:
-        self.module.load_state_dict(good["module"])
+        now = self.net.state_dict()
+        self.net.load_state_dict({name: like(t, now[name]) for name, t in good["module"].items()})
         self.optimizer.load_state_dict(good["optimizer"])
         _same_layout(self.optimizer)
         self.data.generator.set_state(good["generator"])
@@ -357,6 +403,13 @@ class _Run:
     def diagnose(self, good: dict[str, Any], epoch: int) -> DivergedError:
         """Undo the epoch, replay it step by step to the first non-finite number, undo it again, and say where it was."""
         self.restore(good)
+        advice = (
+            f"Try a learning rate 10 times smaller (now {self.learning_rate:g}), Plan(gradient_clip=1.0), or "
+            "Plan(precision='fp32'); check the scale of the inputs."
+        )
+        if self.rank is not None:  # the processes would find it in different steps, and wait for each other
+            self.undo(good)
+            return DivergedError.at(epoch, advice=advice)
         self.module.train()
         layer, batch = None, None
         for batch, (x, y, weight) in enumerate(self.data, start=1):  # noqa: B007
@@ -370,8 +423,7 @@ class _Run:
             epoch,
             batch=batch if layer is not None else None,
             layer=layer,
-            advice=f"Try a learning rate 10 times smaller (now {self.learning_rate:g}), Plan(gradient_clip=1.0), or "
-            "Plan(precision='fp32'); check the scale of the inputs.",
+            advice=advice,
         )
 
 
@@ -418,27 +470,29 @@ def _same_layout(optimizer: torch.optim.Optimizer) -> None:
     """The fused kernels walk through moments and weights side by side in memory: moments take the weights' layout."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                value = state[name] = like(value, parameter)
+                if value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _all_whole(value: Any) -> Any:
+    """A nested state with every tensor whole."""
+    if isinstance(value, dict):
+        return {key: _all_whole(item) for key, item in value.items()}
+    return [_all_whole(item) for item in value] if isinstance(value, list) else whole(value)
 
 
 def _floating(module: nn.Module) -> Iterator[Tensor]:
+    """Weights and statistics, or the pieces of them that lie in this process."""
+    for tensor in _models(module):
+        yield here(tensor)
+
+
+def _models(module: nn.Module) -> Iterator[Tensor]:
     for tensor in module.state_dict(keep_vars=True).values():
         if tensor.is_floating_point():
             yield tensor.data
-
-
-@torch.no_grad()
-def _gradient_norms(module: nn.Module) -> dict[str, float]:
-    """Norm of the gradient that each layer holds, read from the device once."""
-    named = [(name.rpartition(".")[0] or name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
-    if not named:
-        return {}
-    squares = torch.stack([n.float().square().cpu() for n in torch._foreach_norm([g for _, g in named])]).tolist()
-    layers: dict[str, float] = {}
-    for (layer, _), square in zip(named, squares, strict=True):
-        layers[layer] = layers.get(layer, 0.0) + square
-    return {layer: math.sqrt(square) for layer, square in layers.items()}
 
 
 @torch.no_grad()
