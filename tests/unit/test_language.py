@@ -198,6 +198,71 @@ def test_bytes_model_of_an_unknown_script_and_of_control_characters():
     assert model.bits_per_character(text) > math.log2(model.perplexity(text))  # several bytes a character
 
 
+def test_pieces_of_words(tmp_path):
+    pytest.importorskip("tokenizers")
+    model = rb.LanguageModel(units="bpe", vocabulary=300, **QUICK).fit(TEXT)
+    assert 256 < model.n_tokens_ <= 300
+    assert model.validation_loss_ < model.history_[0]["validation_loss"]
+    again = rb.load(model.save(tmp_path / "m"))
+    assert again.sample("to be", 10) == model.sample("to be", 10)
+    assert again.bits_per_character(TEXT) == model.bits_per_character(TEXT) < math.log2(model.perplexity(TEXT))
+
+
+def test_pieces_are_learned_from_the_training_part_alone():
+    pytest.importorskip("tokenizers")
+    quick = {**QUICK, "epochs": 1}
+    model = rb.LanguageModel(units="bpe", vocabulary=300, **quick).fit(TEXT[:-168] + "zyx zyx zyx zyx zyx zyx\n" * 7)
+    clean = rb.LanguageModel(units="bpe", vocabulary=300, **quick).fit(TEXT)
+    assert model.pieces_ == clean.pieces_
+
+
+# ------------------------------------------------------------------------------------------------ command line
+
+
+def run(*words):
+    from typer.testing import CliRunner
+
+    from rosenblatt.cli import app
+
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_command_line(tmp_path):
+    file, out = tmp_path / "t.txt", tmp_path / "m.safetensors"
+    file.write_text(TEXT)
+    options = [
+        "--hidden-size",
+        24,
+        "--context",
+        16,
+        "--batch-size",
+        4,
+        "--epochs",
+        2,
+        "--random-state",
+        0,
+        "--verbose",
+        0,
+    ]
+    done = run("train", "language", file, "--out", out, *options)
+    assert done.exit_code == 0, done.exception
+    assert "nats each on the held-out end" in done.output
+    model = rb.load(out)
+    drawn = run("sample", out, "--prompt", "to be", "--length", 30, "--temperature", 0.8, "--random-state", 3)
+    assert drawn.output == model.sample("to be", 30, temperature=0.8, random_state=3) + "\n"
+    run("sample", out, "--prompt", file, "--length", 5, "--out", tmp_path / "o.txt")
+    assert (tmp_path / "o.txt").read_text().startswith(TEXT)
+    assert '"text": "to' in run("sample", out, "--prompt", "to", "--length", 5, "--json").output
+    assert "bits_per_character" in run("evaluate", out, file).output
+    assert "means nothing" in str(run("predict", out, file).exception)
+    assert run("train", "language", tmp_path, "--out", tmp_path / "n", "--pattern", "*.txt", *options).exit_code == 0
+    assert "no file is named like" in str(
+        run("train", "language", tmp_path, "--out", tmp_path / "k", "--pattern", "*.py").exception
+    )
+    file.write_bytes(b"\xff\xfe")
+    assert "is not UTF-8" in str(run("sample", out, "--prompt", file).exception)
+
+
 # --------------------------------------------------------------------------------------------------- bad input
 
 
@@ -239,7 +304,7 @@ def test_gradients_by_step():
 
 def test_text_too_short_or_meant_as_a_path():
     with pytest.raises(
-        DataError, match=r"10 characters, 9 of them to learn from; expected at least 33 .*is none of this name"
+        DataError, match=r"9 characters to learn from and 1 held out; expected at least 33 .*is none of this name"
     ):
         rb.LanguageModel(**QUICK).fit("novels.txt")
     with pytest.raises(DataError, match="4 tokens to learn from; expected at least 5"):

@@ -129,3 +129,33 @@ def test_other_data_than_in_fit():
     with pytest.raises(ValueError, match="wants two less"):
         text._check_restored()
     assert read_sequences(np.zeros((2, 3)), None, who="x")[0].shape == (3, 1)
+
+
+def test_command_line(tmp_path):
+    from typer.testing import CliRunner
+
+    from rosenblatt.cli import app
+
+    def run(*words):
+        return CliRunner().invoke(app, [str(word) for word in words])
+
+    table, out = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    rows = [f"{text},{'good' if mood else 'bad'}" for text, mood in zip(TEXTS, MOODS, strict=True)]
+    table.write_text("said,mood\n" + "\n".join(rows) + "\n")
+    options = ["--hidden-size", 12, "--epochs", 8, "--learning-rate", 0.02, "--random-state", 0, "--verbose", 0]
+    done = run("train", "rnn", table, "--target", "mood", "--out", out, *options)
+    assert done.exit_code == 0, done.exception
+    assert "accuracy 1 on 12 held-out rows" in done.output
+    assert run("predict", out, table).output.startswith("said,prediction\ngood,good\nbad,bad\n")
+    assert "accuracy 1.0000 on 60 rows" in run("evaluate", out, table).output
+    assert "--target is missing" in str(run("train", "rnn", table, "--out", tmp_path / "n").exception)
+    table.write_text("said,mood,more\na,b,c\nd,e,f\n")
+    assert "2 columns hold text" in str(
+        run("train", "rnn", table, "--target", "mood", "--out", tmp_path / "n").exception
+    )
+    table.write_text("said,mood\na,\nd,e\n")
+    assert "row 0 has no 'mood'" in str(
+        run("train", "rnn", table, "--target", "mood", "--out", tmp_path / "n").exception
+    )
+    model = rb.RNNClassifier(**{**QUICK, "epochs": 1}).fit(TEXTS, MOODS).save(tmp_path / "k")
+    assert "was not trained on a table" in str(run("predict", model, table).exception)

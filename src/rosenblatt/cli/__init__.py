@@ -28,6 +28,8 @@ SYSTEMS = (
     ("style", "StyleTransfer", 2016, "a picture in the style of another (Gatys; Johnson; AdaIN)"),
     ("quick", "CNNClassifier(network='quick')", 2018, "small modern convolutional network"),
     ("forecaster", "Forecaster", 1997, "recurrent network for time series, beside three baselines"),
+    ("rnn", "RNNClassifier", 1997, "recurrent classifier of texts and series"),
+    ("language", "LanguageModel", 1997, "recurrent language model, or a small Transformer (2017)"),
 )
 
 app = typer.Typer(

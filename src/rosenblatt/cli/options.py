@@ -69,6 +69,29 @@ def series() -> list[inspect.Parameter]:
     ]
 
 
+def text() -> list[inspect.Parameter]:
+    """Options of a system that learns from one text."""
+    return [
+        *data_and_out("A text file, or a folder of them."),
+        given("pattern", str, typer.Option(help="Names of a folder's files that are read, at any depth."), "*.txt"),
+        given("encoding", str, typer.Option(help="Of the files."), "utf-8"),
+        *force_and_json(),
+        *plan(),
+    ]
+
+
+def labelled_texts() -> list[inspect.Parameter]:
+    """Options of a system that learns classes from a table with a column of texts."""
+    return [
+        *data_and_out("A CSV or Parquet file with a column of texts."),
+        given("target", _TEXT, typer.Option(help="The column to predict."), None),
+        given("text", _TEXT, typer.Option(help="The column of texts; found where only one holds such."), None),
+        given("holdout", float, typer.Option(help="Share held out of training and scored at the end."), 0.2),
+        *force_and_json(),
+        *plan(),
+    ]
+
+
 def _labelled(what: str) -> list[inspect.Parameter]:
     return [
         *data_and_out(f"{what}, or the name of a data set."),

@@ -61,6 +61,20 @@ SYSTEMS = {
         options.series,
         face="series",
     ),
+    "rnn": System(
+        "recurrent",
+        "RNNClassifier",
+        "Recurrent classifier of texts.",
+        options.labelled_texts,
+        face="sequences",
+    ),
+    "language": System(
+        "language",
+        "LanguageModel",
+        "Language model of a text: recurrent, or a small Transformer.",
+        options.text,
+        face="language",
+    ),
 }
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rosenblatt._validate import NONE, SEED, Choice, Number, Of
+from rosenblatt.data.bpe import BPE
 from rosenblatt.data.text import Bytes, Characters, TokenWindows, Units, pieces, read_text
 from rosenblatt.errors import DataError, ParameterError
 from rosenblatt.estimators.base import Estimator
@@ -57,7 +58,7 @@ class LanguageModel(Estimator):
 
     Attributes:
         module_: The network, a plain ``nn.Module``: (tokens, state) -> (logits, state).
-        symbols_: The characters, where units are those; ``merges_`` the tokenizer as JSON, where they are pieces.
+        symbols_: The characters, where units are those; ``pieces_`` the tokenizer as JSON, where they are pieces.
         n_tokens_: Size of the vocabulary.
         validation_loss_: Nats a token on the held-out end of the text, with the kept weights.
         history_, n_iter_, best_epoch_, device_, precision_: The training record.
@@ -80,7 +81,7 @@ class LanguageModel(Estimator):
         "context": Number(2, integer=True),
         "dropout": Number(0, 1, open_high=True),
         "weight_drop": Number(0, 1, open_high=True),
-        "vocabulary": Number(257, integer=True),
+        "vocabulary": Number(256, integer=True),
         "epochs": Number(1, integer=True),
         "batch_size": Number(1, integer=True),
         "learning_rate": (Number(0, open_low=True), NONE),
@@ -151,9 +152,7 @@ class LanguageModel(Estimator):
             )
         who, plan = "LanguageModel.fit", (self.plan or Plan()).over(self._own_plan)
         text = read_text(X, who=who, encoding=encoding)
-        self._learn_units(text, plan)
-        tokens = self._units().encode(text, who=who)
-        train, held = self._split(who, tokens, plan)
+        train, held = self._split(who, text, plan)
         seed, device = draw_seed(self.random_state), choose_device(self.device)
         self.seed_ = seed % 2**32
         self.device_, self.precision_ = str(device), choose_precision(plan.precision, device)
@@ -162,27 +161,35 @@ class LanguageModel(Estimator):
         self._run(plan, train, torch.from_numpy(held).to(device), seed)
         return self
 
-    def _learn_units(self, text: str, plan: Plan) -> None:
-        for name in ("symbols_", "merges_"):  # of an earlier fit
+    def _split(self, who: str, text: str, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens to learn from, and of the held-out end; pieces are learned from the former alone."""
+        cut = round(len(text) * (1 - (plan.validation_fraction or 0.1)))
+        self._learn_units(text, cut)
+        units = self._units()
+        train, held = units.encode(text[:cut], who=who), units.encode(text[cut:], who=who)
+        least = 2 * self.context + 1
+        if len(train) < least or len(held) < 2:
+            raise DataError(
+                f"{who}: the text has {len(train)} {self._noun()} to learn from and {len(held)} held out; expected at least "
+                f"{least} (two windows of context={self.context} and one more) and 2. Give more text, or a smaller context. "
+                "If X was meant as the path of a file, there is none of this name."
+            )
+        return train, held
+
+    def _learn_units(self, text: str, cut: int) -> None:
+        for name in ("symbols_", "pieces_"):  # of an earlier fit
             if hasattr(self, name):
                 delattr(self, name)
         if self.units == "characters":
             self.symbols_ = Characters.of(text).symbols
+        elif self.units == "bpe":
+            self.pieces_ = BPE.of(text[:cut].splitlines(keepends=True), self.vocabulary).description
         self.n_tokens_ = self._units().size
 
     def _units(self) -> Units:
-        return Characters(self.symbols_) if self.units == "characters" else Bytes()
-
-    def _split(self, who: str, tokens: np.ndarray, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-        cut = round(len(tokens) * (1 - (plan.validation_fraction or 0.1)))
-        least = 2 * self.context + 1
-        if cut < least or len(tokens) - cut < 2:
-            raise DataError(
-                f"{who}: the text has {len(tokens)} {self._noun()}, {cut} of them to learn from; expected at least {least} "
-                f"(two windows of context={self.context} and one more), and 2 held out. Give more text, or a smaller context. "
-                "If X was meant as the path of a file, there is none of this name."
-            )
-        return tokens[:cut], tokens[cut:]
+        if self.units == "characters":
+            return Characters(self.symbols_)
+        return BPE(self.pieces_) if self.units == "bpe" else Bytes()
 
     def _noun(self) -> str:
         return "tokens" if self.units == "bpe" else self.units
@@ -335,7 +342,7 @@ class LanguageModel(Estimator):
         """The token that stands before a text: a line's end, where there is one."""
         if self.units == "characters":
             return max(0, self.symbols_.find("\n"))
-        return ord("\n")
+        return int(self._units().encode("\n", who="LanguageModel")[-1])
 
     # ------------------------------------------------------------------------------- summary and model file
 
