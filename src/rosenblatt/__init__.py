@@ -22,6 +22,7 @@ _WHERE = {
     "StyleTransfer": "rosenblatt.estimators.style",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
+    "find_learning_rate": "rosenblatt.estimators.learning_rate",
     "fit_many": "rosenblatt.estimators.many",
     "history": "rosenblatt.eras",
     "load": "rosenblatt.files",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
     from rosenblatt.estimators.forecaster import Forecaster as Forecaster
     from rosenblatt.estimators.language import LanguageModel as LanguageModel
+    from rosenblatt.estimators.learning_rate import find_learning_rate as find_learning_rate
     from rosenblatt.estimators.many import fit_many as fit_many
     from rosenblatt.estimators.mlp import MLPClassifier as MLPClassifier
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor

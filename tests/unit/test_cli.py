@@ -204,6 +204,7 @@ def test_a_folder_of_pictures_from_training_to_pictures_of_the_network(run, sign
     assert done.code == 0, done.err
     assert {p.name for p in (tmp_path / "drawn").iterdir()} == {
         "filters.png",
+        "gradient_norms.png",
         "feature_maps.png",
         "learning_curves.png",
         "receptive_fields.png",
@@ -414,3 +415,16 @@ def test_sampling_a_classifier_is_refused(run, tmp_path):
     done = run("sample", model.save(tmp_path / "m.safetensors"))
     assert done.code == 2
     assert "sample: means nothing for a Perceptron; expected predict or evaluate or inspect." in done.err
+
+
+def test_inspect_draws_the_paths_where_the_table_has_answers(run, model, table, tmp_path):
+    from rosenblatt.data.tables import read_table
+
+    done = run("inspect", model, table, "--out", tmp_path / "with")
+    assert done.code == 0, done.err
+    drawn = {path.stem for path in (tmp_path / "with").iterdir()}
+    assert {"activations", "gradient_flow", "gradient_norms", "learning_curves"} <= drawn
+    pa.parquet.write_table(read_table(table).drop_columns(["rich"]), tmp_path / "without.parquet")
+    done = run("inspect", model, tmp_path / "without.parquet", "--out", tmp_path / "without")
+    assert done.code == 0, done.err
+    assert drawn - {path.stem for path in (tmp_path / "without").iterdir()} == {"gradient_flow", "paths"} & drawn

@@ -24,6 +24,18 @@ def test_the_paths_of_the_page_sum_to_the_gradient(tmp_path):
     assert sum(path.value for path in found.paths) == pytest.approx(found.gradient, rel=1e-9)
 
 
+def test_the_page_of_backpropagation_draws_its_pictures(tmp_path):
+    descent, rates = runpy.run_path(str(ROOT / "docs_src" / "descent.py"))["draw"](tmp_path)
+    assert descent.diverged == ()
+    assert descent.values["momentum"][-1] < descent.values["sgd"][-1]
+    assert 1e-3 < rates.suggested < 0.1
+    logistic, relu = runpy.run_path(str(ROOT / "docs_src" / "gradients.py"))["draw"](tmp_path / "gradient_norms.png")
+    first, last = (logistic.history_[0]["gradient_norms"][f"layers.{layer}"] for layer in (0, 6))
+    assert first < last / 1000
+    assert relu.loss_ < logistic.loss_ / 5
+    assert {path.name for path in tmp_path.iterdir()} == {"descent.png", "learning_rate.png", "gradient_norms.png"}
+
+
 def test_pages_link_to_what_exists():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):

@@ -1,12 +1,16 @@
 """The compiled engine by itself: gradients, dropout, what is not finite, states, several networks."""
 
+import os
+import subprocess
+import sys
+import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from rosenblatt.backprop import functions, kernels
+from rosenblatt.backprop import compiling, functions, kernels
 from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer, covers, epoch, one_blas_thread
 
 
@@ -180,6 +184,30 @@ def test_one_blas_thread_is_given_back_in_any_order():
         assert limits() == {1}
         second.__exit__(None, None, None)
         assert limits() == {2}
+
+
+@pytest.mark.slow
+def test_compiling_says_so(tmp_path):
+    code = (
+        "import numpy as np; from rosenblatt.backprop import compiling, engine; engine.compile_for(np.dtype('float32'))"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        said.append(done.stderr.count("compiling the engine of dense networks for float32"))
+    assert said == [1, 0]
+
+
+def test_announced_only_where_it_takes_long(monkeypatch, capsys):
+    monkeypatch.setattr(compiling, "PATIENCE", 0.05)
+    with compiling.announced("quickly"):
+        pass
+    with compiling.announced("slowly"):
+        time.sleep(0.3)
+    said = capsys.readouterr().err
+    assert said.count("compiling slowly; about ten seconds, once") == 1
+    assert "quickly" not in said
 
 
 def test_covers():

@@ -223,7 +223,8 @@ def test_dead_units_are_found(mlp):
 
 
 def test_inspect(cnn, mlp, perceptron):
-    names = ["filters", "feature_maps", "receptive_fields", "class_pictures", "saliency", "learning_curves"]
+    names = ["filters", "feature_maps", "receptive_fields", "class_pictures", "saliency", "gradient_norms"]
+    names += ["learning_curves"]
     assert list(report.inspect_pictures(cnn, X)) == names
     assert list(report.inspect_pictures(mlp, FLAT)) == ["weights", "activations"]
     assert list(report.inspect_pictures(perceptron, FLAT)) == ["weights", "learning_curves"]

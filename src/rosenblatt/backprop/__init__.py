@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 _WHERE = {
     "check": "rosenblatt.backprop.gradient_check",
     "Checked": "rosenblatt.backprop.gradient_check",
+    "descend": "rosenblatt.backprop.descent",
+    "Descent": "rosenblatt.backprop.descent",
     "explain": "rosenblatt.backprop.paths",
     "Explanation": "rosenblatt.backprop.paths",
 }
 __all__ = sorted(_WHERE)
 
 if TYPE_CHECKING:
+    from rosenblatt.backprop.descent import Descent as Descent
+    from rosenblatt.backprop.descent import descend as descend
     from rosenblatt.backprop.gradient_check import Checked as Checked
     from rosenblatt.backprop.gradient_check import check as check
     from rosenblatt.backprop.paths import Explanation as Explanation

@@ -22,6 +22,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from rosenblatt.backprop import functions, kernels, meeting
+from rosenblatt.backprop.compiling import announced
 from rosenblatt.layers.activations import find
 
 ACTIVATIONS = {
@@ -141,6 +142,7 @@ class CompiledChain:
         self.table = _table(self.shapes)
         self.codes = np.array([ACTIVATIONS[find(activation).name], OUTPUTS[output], LOSSES[loss]])
         self.alpha, self.dropout, self.seed, self.step = float(alpha), float(dropout), np.int64(seed), 0
+        self.norms = np.zeros(len(self.shapes))
         self._buffers: list[tuple[np.ndarray, ...]] = []
 
     @property
@@ -151,6 +153,10 @@ class CompiledChain:
     def threads(self, batch_size: int) -> int:
         """How many threads share a batch."""
         return threads_for(self.shapes, batch_size)
+
+    def gradient_norms(self) -> dict[str, float]:
+        """Norm of each layer's gradient in the last batch of the last epoch."""
+        return {f"layers.{layer}": float(norm) for layer, norm in enumerate(self.norms)}
 
     def snapshot(self) -> np.ndarray:
         """A copy of all parameters, for `restore`."""
@@ -229,11 +235,12 @@ class CompiledChain:
 
 
 class CompiledOptimizer:
-    """SGD with momentum, Adam, AdamW or RMSprop over a chain's flat vector.
+    """SGD with momentum, Adam, AdamW or RMSprop over a flat vector.
 
     Args:
         kind: "sgd", "adam", "adamw" or "rmsprop".
-        chain: What it moves.
+        chain: What it moves; None for a vector of float64.
+        size: Length of that vector.
         learning_rate: Step size; schedules change ``self.learning_rate``.
         momentum, nesterov: Of "sgd".
         beta_1, beta_2, epsilon: Of "adam" and "adamw"; "rmsprop" takes epsilon alone.
@@ -246,8 +253,9 @@ class CompiledOptimizer:
     def __init__(
         self,
         kind: str,
-        chain: CompiledChain,
+        chain: CompiledChain | None = None,
         *,
+        size: int = 0,
         learning_rate: float,
         momentum: float = 0.9,
         nesterov: bool = True,
@@ -258,8 +266,8 @@ class CompiledOptimizer:
     ):
         self.kind, self.learning_rate, self.momentum, self.nesterov = kind, learning_rate, momentum, nesterov
         self.beta_1, self.beta_2, self.epsilon, self.weight_decay = beta_1, beta_2, epsilon, weight_decay
-        self.first = np.zeros_like(chain.flat)
-        self.second = np.zeros_like(chain.flat) if kind in ("adam", "adamw") else None
+        self.first = np.zeros(size) if chain is None else np.zeros_like(chain.flat)
+        self.second = np.zeros_like(self.first) if kind in ("adam", "adamw") else None
         self.steps = 0
 
     def state(self) -> dict[str, Any]:
@@ -281,6 +289,14 @@ class CompiledOptimizer:
         if self.second is not None:
             self.second[:] = state["second"]
         return True
+
+    def update(self, flat: np.ndarray, gradient: np.ndarray) -> None:
+        """Move a vector one step by the gradient at it; all of it takes the decay."""
+        self.steps += self._code() == kernels.ADAM
+        coupled = 0.0 if self.kind == "adamw" else float(self.weight_decay)
+        penalty = (0.0, 1.0, coupled, 1 - self.learning_rate * (self.weight_decay if self.kind == "adamw" else 0.0))
+        second = self.first if self.second is None else self.second  # unused then
+        kernels.move(self._code(), flat, gradient, self.first, second, self._rates(), penalty, self.steps)
 
     def _code(self) -> int:
         if self.kind == "sgd":
@@ -317,6 +333,42 @@ def epoch(
         Mean loss of the samples, penalty included; number of the batch, from 1, where loss or gradient turned
         non-finite, before it moved anything, or None; name of the first bad layer or None.
     """
+    compile_for(chain.flat.dtype)
+    return _epoch(chain, optimizer, X, y, weight, order, batch_size)
+
+
+_compiling = threading.Lock()
+_compiled: set[np.dtype] = set()
+
+
+def compile_for(kind: np.dtype) -> None:
+    """Have the engine ready for a number type: from Numba's cache, or compiled, which a line on stderr then says."""
+    with _compiling:
+        if kind in _compiled:
+            return
+        chain = CompiledChain(
+            [np.ones((1, 1), kind)],
+            [np.ones(1, kind)],
+            activation="linear",
+            output="identity",
+            loss="squared_error",
+            alpha=0.0,
+        )
+        one = np.ones((1, 1), kind)
+        with announced(f"the engine of dense networks for {kind}"):
+            _epoch(chain, CompiledOptimizer("adam", chain, learning_rate=0.1), one, one, None, np.arange(1), 1)
+        _compiled.add(kind)
+
+
+def _epoch(
+    chain: CompiledChain,
+    optimizer: CompiledOptimizer,
+    X: np.ndarray,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    order: np.ndarray,
+    batch_size: int,
+) -> tuple[float, int | None, str | None]:
     order = np.ascontiguousarray(order, dtype=np.int64)
     batch_size = int(min(batch_size, len(order)))
     threads, kind = chain.threads(batch_size), chain.flat.dtype
@@ -341,6 +393,10 @@ def epoch(
         done = [run(0)] if threads == 1 else _together(run, threads)
     total = sum(part[0] for part in done)
     bad, chain.step, optimizer.steps = done[0][1:]
+    last = order[(len(order) - 1) // batch_size * batch_size :]
+    weight_of_last = kernels.weigh(data[2], last)
+    if weight_of_last:
+        kernels.layer_norms(chain.flat, chain.gradient, chain.table, chain.alpha, weight_of_last, chain.norms)
     if bad:
         return total / len(order), bad, chain.bad_layer(X[order[(bad - 1) * batch_size : bad * batch_size]])
     return total / len(order), None, None

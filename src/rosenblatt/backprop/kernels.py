@@ -203,52 +203,82 @@ def finish(flat, gradient, alpha, inverse, decay):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
-def move(kind_of, flat, gradient, first, second, rates, keep, step):
-    """One step of the optimizer over some parameters, in one pass.
+def layer_norms(flat, gradient, table, alpha, total, norms):
+    """Euclidean norm of each layer's gradient of the mean loss, penalty included, weights and biases together.
+
+    Args:
+        flat: Parameters.
+        gradient: Summed over the batch.
+        table: As of `forward`.
+        alpha: L2 penalty of the summed loss.
+        total: Weight of the batch.
+        norms: Where they go, one a layer.
+    """
+    a = flat.dtype.type(alpha)
+    for layer in range(table.shape[0]):
+        inner, outer, at, bias = table[layer, :4]
+        square = 0.0
+        for i in range(at, at + inner * outer):
+            g = np.float64(gradient[i] + a * flat[i])
+            square += g * g
+        for i in range(bias, bias + outer):
+            g = np.float64(gradient[i])
+            square += g * g
+        norms[layer] = math.sqrt(square) / total
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
+def move(kind_of, flat, gradient, first, second, rates, penalty, step):
+    """One step of the optimizer over some parameters, in one pass: g = (gradient + alpha W) / n + decay W, then its rule.
 
     Args:
         kind_of: ``SGD``, ``NESTEROV``, ``ADAM`` or ``RMSPROP``.
         flat: Parameters, changed in place.
-        gradient: Of the mean loss.
+        gradient: Summed over the batch.
         first: First moment, or the one that there is.
         second: Second moment; unused without ``ADAM``.
         rates: Learning rate, momentum, beta 1, beta 2, epsilon, decoupled decay, smoothing of rmsprop.
-        keep: What the decoupled decay leaves of each parameter; 1 without it.
+        penalty: alpha, 1 / n, decay, and what the decoupled decay leaves of each parameter.
         step: Number of this step, from 1.
+
+    Returns:
+        The sum of the squared parameters, before they moved.
     """
     kind = flat.dtype.type
     rate, momentum, epsilon = kind(rates[0]), kind(rates[1]), kind(rates[4])
-    if keep != 1.0:
-        rest = kind(keep)
-        for i in range(flat.size):
-            flat[i] *= rest
+    a, n, d, keep, square = kind(penalty[0]), kind(penalty[1]), kind(penalty[2]), kind(penalty[3]), kind(0)
     if kind_of == ADAM:
         b1, b2, c1, c2 = kind(rates[2]), kind(rates[3]), kind(1 - rates[2]), kind(1 - rates[3])
         corrected = kind(rates[0] * math.sqrt(1 - rates[3] ** step) / (1 - rates[2] ** step))
         for i in range(flat.size):
-            g = gradient[i]
+            w = flat[i]
+            square += w * w
+            g = (gradient[i] + a * w) * n + d * w
             m = b1 * first[i] + c1 * g
             v = b2 * second[i] + c2 * g * g
             first[i] = m
             second[i] = v
-            flat[i] -= corrected * m / (np.sqrt(v) + epsilon)
+            flat[i] = keep * w - corrected * m / (np.sqrt(v) + epsilon)
     elif kind_of == RMSPROP:
         smooth, fresh = kind(rates[6]), kind(1 - rates[6])
         for i in range(flat.size):
-            g = gradient[i]
+            w = flat[i]
+            square += w * w
+            g = (gradient[i] + a * w) * n + d * w
             v = smooth * first[i] + fresh * g * g
             first[i] = v
-            flat[i] -= rate * g / (np.sqrt(v) + epsilon)
-    elif kind_of == NESTEROV:
-        for i in range(flat.size):
-            v = momentum * first[i] - rate * gradient[i]
-            first[i] = v
-            flat[i] += momentum * v - rate * gradient[i]
+            flat[i] = keep * w - rate * g / (np.sqrt(v) + epsilon)
     else:
+        ahead = momentum if kind_of == NESTEROV else kind(1)
+        pull = rate if kind_of == NESTEROV else kind(0)
         for i in range(flat.size):
-            v = momentum * first[i] - rate * gradient[i]
+            w = flat[i]
+            square += w * w
+            g = (gradient[i] + a * w) * n + d * w
+            v = momentum * first[i] - rate * g
             first[i] = v
-            flat[i] += v
+            flat[i] = keep * w + ahead * v - pull * g
+    return np.float64(square)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -400,11 +430,11 @@ def step_part(low, high, decayed, flat, gradients, first, second, numbers, rates
         for other in range(1, gradients.shape[0]):
             add_to(g, gradients[other, a:b])
         if part == 0:
-            square = finish(flat[a:b], g, numbers[0], 1 / total, numbers[2])
+            penalty = (numbers[0], 1 / total, numbers[2], 1 - rates[0] * rates[5])
         else:
-            finish(flat[a:b], g, 0.0, 1 / total, 0.0)
-        keep = 1 - rates[0] * rates[5] if part == 0 else 1.0
-        move(kind_of, flat[a:b], g, first[a:b], second[a : min(b, second.size)], rates, keep, steps)
+            penalty = (0.0, 1 / total, 0.0, 1.0)
+        found = move(kind_of, flat[a:b], g, first[a:b], second[a : min(b, second.size)], rates, penalty, steps)
+        square += found if part == 0 else 0.0
     return square
 
 

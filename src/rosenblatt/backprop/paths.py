@@ -150,7 +150,7 @@ def _places(sizes: tuple[int, ...], paths: tuple[Path, ...], start: int) -> list
 
 
 def explain(
-    estimator: Any, x: Any, y: Any, *, weight: tuple[int, int, int] = (0, 0, 0), most: int = 100
+    estimator: Any, x: Any, y: Any, *, weight: tuple[int, int, int] | None = (0, 0, 0), most: int = 100
 ) -> Explanation:
     """Follow the chain rule from one weight to the loss of one sample.
 
@@ -158,7 +158,8 @@ def explain(
         estimator: A fitted `MLPClassifier` or `MLPRegressor`; any activation.
         x: One sample (D,) or (1, D).
         y: Its label or target.
-        weight: (layer, input unit, unit), counted from 0; layer 0 is the first.
+        weight: (layer, input unit, unit), counted from 0; layer 0 is the first. None takes the weight of the first layer
+            that has the largest gradient.
         most: Paths to keep; where there are fewer, all are listed and their sum is the gradient.
 
     Returns:
@@ -187,9 +188,11 @@ def explain(
     target = objective.targets(estimator, np.asarray(y)[None] if np.size(y) > 1 else np.ravel(y), _WHO)
     layers = list(module.layers)
     sizes = (layers[0].in_features, *(layer.out_features for layer in layers))
-    layer, i, j = _weight(weight, sizes)
+    layer, i, j = (0, 0, 0) if weight is None else _weight(weight, sizes)
     outs, slopes, error, loss = _pass(estimator, module, sample, target)
     flow = _flow(layers, loss, outs)
+    if weight is None:
+        j, i = divmod(int(layers[0].weight.grad.abs().argmax()), sizes[0])
     weights = [w.weight.detach().numpy().T for w in layers]
     start = float(outs[layer][i])
     found, total = _strongest(weights, slopes, error, layer, j, most)

@@ -112,15 +112,15 @@ def _prepare(
 
 
 def apply_table(
-    recipe: Recipe, path: Path, *, names: list[str] | None = None, said: list[str], target: bool = True
+    recipe: Recipe, path: Path, *, names: list[str] | None = None, said: list[str], target: bool | None = True
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The matrix and, where asked, the targets of another table, by the rules of the training data.
+    """The matrix and, where asked, the targets of another table, by the rules of the training data; None: if it has them.
 
     Raises:
         ColumnError: A column of the training data, or the target, is missing.
     """
     table, y = read_table(path, names=names, who=str(path)), None
-    if target:
+    if target or (target is None and recipe.target in table.column_names):
         table, column = take_column(table, recipe.target, who=str(path))
         y = recipe.targets(column, who=str(path))
     return _transform(recipe, table, said, str(path)), y

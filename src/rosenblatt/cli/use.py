@@ -25,9 +25,9 @@ from rosenblatt.report.canvas import write_figure
 
 
 def _inputs(
-    estimator: Any, data: str, *, names: list[str] | None, skip_bad: bool, target: bool
+    estimator: Any, data: str, *, names: list[str] | None, skip_bad: bool, target: bool | None
 ) -> tuple[np.ndarray, Any, list[str] | None]:
-    """Inputs, answers (None where not asked for) and, of pictures, their paths."""
+    """Inputs, answers (None where not asked for; ``target=None`` asks if they are there) and, of pictures, their paths."""
     path, said = Path(data), []
     recipe = getattr(estimator, "preprocessing_", None)
     if inputs.is_name(data):
@@ -247,9 +247,9 @@ def _draw(
             )
         X, y = own.inputs(estimator, data)
     elif data is not None:
-        labelled = hasattr(estimator, "picture_shape_") and _has_labels(data)
+        labelled = _has_labels(data) if hasattr(estimator, "picture_shape_") else None
         X, y, _ = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=labelled)
-    figures = estimator.inspect(X, y) if hasattr(estimator, "picture_shape_") else estimator.inspect(X)
+    figures = estimator.inspect(X, y) if hasattr(estimator, "module_") else estimator.inspect(X)
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.png" for name in figures]
     for path in paths:

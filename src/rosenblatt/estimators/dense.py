@@ -25,9 +25,10 @@ from rosenblatt.estimators.base import Estimator, expect_shape
 from rosenblatt.layers.activations import activation as make_activation
 from rosenblatt.models.mlp import MLP
 from rosenblatt.train.dense import DenseChain, FlatOptimizer, output_activation
-from rosenblatt.train.dense_loops import Chain, blocks, minimize_lbfgs, outputs, train_epoch
+from rosenblatt.train.dense_loops import Chain, blocks, minimize_lbfgs, outputs, range_test_epoch, train_epoch
 from rosenblatt.train.plan import Plan
 from rosenblatt.train.precision import choose_device
+from rosenblatt.train.range_test import current as current_range_test
 from rosenblatt.train.seeds import generator, random_source
 
 STOCHASTIC = ("sgd", "adam")
@@ -232,7 +233,7 @@ class DenseEstimator(Estimator):
         count = X.shape[0]
         order = np.arange(count, dtype=int)
         batch_size = self._batch_size(count)
-        best, start = None, float(self.learning_rate_init)
+        best, start, range_test = None, float(self.learning_rate_init), current_range_test()
         self.n_iter_ = 0
         try:
             for _ in range(self.max_iter):
@@ -242,6 +243,9 @@ class DenseEstimator(Estimator):
                     self._random.shuffle(places)
                     order = order[places]
                 try:
+                    if range_test is not None:
+                        range_test_epoch(range_test, chain, optimizer, X, y, weight, order, batch_size)
+                        continue
                     loss = train_epoch(
                         chain, optimizer, X, y, weight, order, batch_size, number=self.n_iter_ + 1, start=start
                     )
@@ -253,7 +257,10 @@ class DenseEstimator(Estimator):
                 self.t_ += count
                 self.loss_ = loss
                 self.loss_curve_.append(loss)
-                row = {"epoch": len(self.loss_curve_), "loss": loss, "learning_rate": optimizer.learning_rate}
+                row: dict[str, Any] = {
+                    "epoch": len(self.loss_curve_), "loss": loss, "learning_rate": optimizer.learning_rate,
+                    "gradient_norms": chain.gradient_norms(),
+                }  # fmt: skip
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {loss:.8f}")  # noqa: T201 - scikit-learn's verbose
                 if held is not None:

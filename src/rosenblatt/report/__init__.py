@@ -5,6 +5,7 @@ All functions that draw return a matplotlib ``Figure`` and touch neither pyplot 
 
 from __future__ import annotations
 
+from rosenblatt.report.gradients import gradient_flow, gradient_norms
 from rosenblatt.report.html import Section, write_html
 from rosenblatt.report.networks import activations, dead_units, feature_maps, filters, inspect_pictures
 from rosenblatt.report.plots import confusion, ladder, learning_curves, most_confident_mistakes, worst_mistakes
@@ -18,6 +19,8 @@ __all__ = [
     "demo_report",
     "feature_maps",
     "filters",
+    "gradient_flow",
+    "gradient_norms",
     "inspect_pictures",
     "ladder",
     "learning_curves",

@@ -22,6 +22,7 @@ from rosenblatt.report.canvas import (
     show_signed,
     word,
 )
+from rosenblatt.report.gradients import backpropagation
 from rosenblatt.report.plots import learning_curves
 from rosenblatt.report.seeing import seen
 
@@ -331,13 +332,14 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
     Args:
         estimator: A fitted `CNNClassifier`, `MLPClassifier`, `MLPRegressor` or `Perceptron`.
         X: Inputs of the kind that it was trained on; None leaves out what needs them.
-        y: True labels of X, for a `CNNClassifier`; None leaves out confusion and mistakes.
+        y: True labels or targets of X, for a `CNNClassifier` or a multilayer perceptron; None leaves out what needs them.
 
     Returns:
         By name: "learning_curves" where epochs were recorded, and for a `CNNClassifier` "filters", "receptive_fields",
         "class_pictures", and with X "feature_maps" (of the first picture), "saliency", with y "confusion" and
         "worst_mistakes"; for the multilayer perceptrons "weights", where the inputs are square pictures, and
-        "activations"; for a `Perceptron` "weights"; for a `Forecaster` (X is a series)
+        "activations", and with y "gradient_flow" and, where no layer is wider than 24, "paths"; for both "gradient_norms"
+        where epochs were recorded; for a `Perceptron` "weights"; for a `Forecaster` (X is a series)
         "forecast" and "gradient_through_time"; for a `LanguageModel` (X is a text) the latter;
         for an `RNNClassifier` nothing else.
 
@@ -361,12 +363,12 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         if X is not None:
             X = estimator._same_kind("inspect", X)
             shown["feature_maps"] = feature_maps(estimator, X[0])
-        return shown | seen(estimator, X, y) | curves
+        return shown | seen(estimator, X, y) | backpropagation(estimator, None, None) | curves
     if hasattr(estimator, "coefs_"):
         weights = {"weights": filters(estimator)} if picture_shape(estimator.n_features_in_) else {}
         hidden = X is not None and len(estimator.coefs_) > 1
         shown = {"activations": activations(estimator, X)} if hidden else {}
-        return weights | shown | curves
+        return weights | shown | backpropagation(estimator, X, y) | curves
     if hasattr(estimator, "coef_"):
         if X is not None:
             estimator.predict(X)  # its own checks of X

@@ -62,6 +62,11 @@ class DenseChain:
         self.activation, self.output, self.loss, self.alpha, self.dropout = activation, output, loss, alpha, dropout
         self.generator = generator
 
+    def gradient_norms(self) -> dict[str, float]:
+        """Norm of each layer's gradient in the last batch."""
+        pairs = zip(self.coef_gradients, self.intercept_gradients, strict=True)
+        return {f"layers.{i}": float(torch.cat([c.ravel(), b]).norm()) for i, (c, b) in enumerate(pairs)}
+
     def snapshot(self) -> Tensor:
         """A copy of all parameters, for `restore`."""
         return self.flat.clone()

@@ -17,6 +17,7 @@ from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer
 from rosenblatt.backprop.engine import epoch as compiled_epoch
 from rosenblatt.errors import DivergedError
 from rosenblatt.train.dense import DenseChain, FlatOptimizer
+from rosenblatt.train.range_test import RangeTest
 
 Chain = DenseChain | CompiledChain
 
@@ -83,6 +84,32 @@ def train_epoch(
     return loss
 
 
+def range_test_epoch(
+    test: RangeTest,
+    chain: Chain,
+    optimizer: FlatOptimizer | CompiledOptimizer,
+    X: Any,
+    y: np.ndarray,
+    weight: np.ndarray | None,
+    order: np.ndarray,
+    batch_size: int,
+) -> None:
+    """One epoch of a learning-rate range test: each batch at the test's rate; arguments as of `train_epoch`.
+
+    Raises:
+        Enough: The test has seen what it wanted.
+    """
+    for part in gen_batches(len(order), batch_size):
+        optimizer.learning_rate = test.rate
+        try:
+            loss = train_epoch(
+                chain, optimizer, X, y, weight, order[part], batch_size, number=1, start=optimizer.learning_rate
+            )
+        except DivergedError:
+            loss = math.inf
+        test.note(loss)
+
+
 def _torch_epoch(
     chain: DenseChain,
     optimizer: FlatOptimizer,
@@ -92,7 +119,7 @@ def _torch_epoch(
     order: np.ndarray,
     batch_size: int,
 ) -> tuple[float, int | None, str | None]:
-    total, count, device = 0.0, X.shape[0], chain.flat.device
+    total, count, device = 0.0, len(order), chain.flat.device
     for batch, part in enumerate(gen_batches(count, batch_size), start=1):
         chosen = order[part]
         w = None if weight is None else torch.from_numpy(weight[chosen]).to(device)

@@ -28,6 +28,7 @@ from rosenblatt.train.distributed import Rank, Replicated, Sharded, gathered, he
 from rosenblatt.train.optimizer import make_optimizer
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_precision, synchronize
+from rosenblatt.train.range_test import current as current_range_test
 from rosenblatt.train.schedule import factor
 from rosenblatt.train.seeds import PrivateRandom
 
@@ -46,6 +47,7 @@ class EpochRecord:
         seconds: Training time of the epoch, evaluation not counted.
         metrics: What the ``evaluate`` function returned, for instance the validation score; and ``accumulate``, the parts
             in which each batch went through the network, where they are more than one.
+        gradient_norms: Name of a layer -> norm of its gradient in the epoch's last batch, after clipping.
         state: Function that gives everything the loop needs to go on from here, for a checkpoint.
     """
 
@@ -55,11 +57,13 @@ class EpochRecord:
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     state: Callable[[], dict[str, Any]] | None = field(default=None, repr=False, compare=False)
+    gradient_norms: Mapping[str, float] = field(default_factory=dict, repr=False, compare=False)
 
-    def row(self) -> dict[str, float]:
-        """The record as one flat row of ``history_``."""
+    def row(self) -> dict[str, Any]:
+        """The record as one row of ``history_``: numbers, and the gradient norms by layer."""
         named = {name: getattr(self, name) for name in ("epoch", "loss", "learning_rate", "seconds")}
-        return {**named, **self.metrics}
+        norms = {"gradient_norms": dict(self.gradient_norms)} if self.gradient_norms else {}
+        return {**named, **self.metrics, **norms}
 
 
 def supervised(
@@ -138,12 +142,13 @@ def supervised(
             seconds = time.perf_counter() - started
             if not run.agreed(math.isfinite(mean) and _finite(run.net)):
                 raise run.diagnose(good, number)
+            norms = _gradient_norms(run.net)
             live = run.average_in()
             module.eval()
             metrics = run.same(evaluate(module) if evaluate is not None else {})
             if run.parts > 1:
                 metrics["accumulate"] = run.parts
-            yield EpochRecord(number, mean, run.rate, seconds, metrics, partial(run.state, live))
+            yield EpochRecord(number, mean, run.rate, seconds, metrics, partial(run.state, live), norms)
             # a consumer that stops here, and the last epoch, leave the averaged weights in the module
             if live is not None and number < epochs:
                 _copy_into(run.net, live)
@@ -223,6 +228,7 @@ class _Run:
         self.step, self.steps = 0, epochs * len(data)
         self.average = [t.detach().clone() for t in _floating(self.net)] if plan.ema else None
         self.parts = min(plan.accumulate or 1, data.batch_size)
+        self.range_test = current_range_test()
 
     def epoch(self) -> float:
         """One pass over the data; the mean loss of its samples, read from the device once."""
@@ -240,7 +246,7 @@ class _Run:
 
     def one_step(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         share = factor(self.plan.schedule or "constant", self.step, self.steps, warmup=self.plan.warmup or 0.0)
-        self.rate = self.learning_rate * share
+        self.rate = self.learning_rate * share if self.range_test is None else self.range_test.rate
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
         value = self.backward(x, y, weight)
@@ -248,6 +254,8 @@ class _Run:
             nn.utils.clip_grad_norm_(self.parameters, self.plan.gradient_clip)
         self.optimizer.step()
         self.step += 1
+        if self.range_test is not None:
+            self.range_test.note(float(value))
         if self.average is not None:
             # the average must not lag behind from a random start: Kingma & Ba's correction as a ramp
             decay = min(self.plan.ema or 0.0, (1 + self.step) / (10 + self.step))
@@ -493,6 +501,21 @@ def _models(module: nn.Module) -> Iterator[Tensor]:
     for tensor in module.state_dict(keep_vars=True).values():
         if tensor.is_floating_point():
             yield tensor.data
+
+
+@torch.no_grad()
+def _gradient_norms(module: nn.Module) -> dict[str, float]:
+    """Norm of the gradient that each layer holds, read from the device once."""
+    named = [(name.rpartition(".")[0] or name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
+    if not named:
+        return {}
+    squares = torch.stack(
+        [whole(n).float().square().cpu() for n in torch._foreach_norm([g for _, g in named])]
+    ).tolist()
+    layers: dict[str, float] = {}
+    for (layer, _), square in zip(named, squares, strict=True):
+        layers[layer] = layers.get(layer, 0.0) + square
+    return {layer: math.sqrt(square) for layer, square in layers.items()}
 
 
 @torch.no_grad()
