@@ -22,6 +22,10 @@ $(VENV)/test: $(VENV)/core
 	$(PIP) -e '.[test]'
 	@touch $@
 
+$(VENV)/bench: $(VENV)/core
+	$(PIP) -e '.[bench]'
+	@touch $@
+
 $(VENV)/lint: $(VENV)/core
 	$(PIP) -e '.[lint]'
 	@touch $@
@@ -49,7 +53,7 @@ lint: $(VENV)/lint ## ruff: style and formatting
 bench: $(VENV)/test ## figures against peers, minutes; each script prints its table
 	$(BIN)/python benchmarks/drop_in.py
 
-bench-dense: $(VENV)/core ## dense networks beside scikit-learn and plain PyTorch, two minutes on an idle machine
+bench-dense: $(VENV)/bench ## dense networks beside scikit-learn, PyTorch, JAX, skorch, Keras, Lightning; six minutes on an idle machine
 	$(BIN)/python benchmarks/dense.py
 
 docs: $(VENV)/docs ## the pages of docs/ as a site, in site/
