@@ -246,3 +246,7 @@ def test_documentation_example_runs(capsys):
     assert "accuracy 1.0" in said
     mistakes, bound = (int(n) for n in re.search(r"mistakes (\d+), bound (\d+)", said).groups())
     assert 0 < mistakes <= bound
+
+
+def test_engine_says_what_ran():
+    assert Perceptron(random_state=0).fit(X, Y).engine_ == "compiled"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 _WHERE = {
     "check": "rosenblatt.backprop.gradient_check",
+    "check_function": "rosenblatt.backprop.gradient_check",
     "Checked": "rosenblatt.backprop.gradient_check",
     "descend": "rosenblatt.backprop.descent",
     "Descent": "rosenblatt.backprop.descent",
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rosenblatt.backprop.descent import descend as descend
     from rosenblatt.backprop.gradient_check import Checked as Checked
     from rosenblatt.backprop.gradient_check import check as check
+    from rosenblatt.backprop.gradient_check import check_function as check_function
     from rosenblatt.backprop.paths import Explanation as Explanation
     from rosenblatt.backprop.paths import explain as explain
 

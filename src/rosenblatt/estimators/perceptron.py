@@ -79,6 +79,8 @@ class Perceptron(ClassifierMixin, Estimator):
         history_: One row an epoch: epoch, loss (mean over units), mistakes (sum), seconds, with ``early_stopping``
             validation_score (mean).
         module_: The same units as an ``nn.Module``.
+        engine_: "compiled": a loop of its own and not that of the multilayer perceptrons, since Rosenblatt's rule moves after
+            every single sample, and only after mistakes; there is no batch whose gradient could be taken.
 
     Reference:
         Rosenblatt 1958, doi:10.1037/h0042519; Novikoff 1962, On convergence proofs for perceptrons.
@@ -248,7 +250,7 @@ class Perceptron(ClassifierMixin, Estimator):
         self.t_ = 1.0
         self.mistakes_ = np.zeros((0, units) if units > 1 else 0, dtype=np.int64)
         self.history_: list[dict[str, float]] = []
-        self.device_ = "cpu"
+        self.device_, self.engine_ = "cpu", "compiled"
 
     def _learn(self, method: str, X: Any, y: np.ndarray, sample_weight: Any, *, epochs: int) -> None:
         if sp.issparse(self.coef_):
