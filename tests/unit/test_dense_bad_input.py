@@ -96,7 +96,7 @@ def test_a_read_only_table_stays_as_it_is():
 def test_targets_without_variance():
     scaled = (X - X.mean(0)) / X.std(0)
     model = rb.MLPRegressor(**{**SHORT, "max_iter": 400, "learning_rate_init": 0.01}).fit(scaled, np.full(150, 2.5))
-    np.testing.assert_allclose(model.predict(scaled), 2.5, atol=0.2)
+    np.testing.assert_allclose(model.predict(scaled), 2.5, atol=0.5)
     zeros = rb.MLPRegressor(**SHORT).fit(X, np.zeros(150))
     assert np.isfinite(zeros.predict(X)).all()
 
