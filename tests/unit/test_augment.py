@@ -21,7 +21,7 @@ COLOURS = Colours.of(noise().permute(0, 2, 3, 1).numpy())
 
 
 def test_the_plan_knows_all_steps():
-    assert set(AUGMENTATIONS) == set(STEPS)
+    assert set(AUGMENTATIONS) == {*STEPS, IN_TURNS}
 
 
 @pytest.mark.parametrize("name", STEPS)

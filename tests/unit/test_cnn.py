@@ -252,3 +252,44 @@ def test_a_target_holds_pictures_out_and_stops():
     scores = [row["validation_score"] for row in model.history_]
     assert scores[-1] >= 0.8 > max([0, *scores[:-1]])
     assert len(scores) < 20
+
+
+def test_views_in_prediction_are_averaged():
+    plan = rb.Plan(augment="altflip+shift", test_views="flip+shift", precision="fp32")
+    model = cnn(epochs=2, plan=plan).fit(X[:300], Y[:300])
+    plain = clone(model).set_params(plan=rb.Plan(augment="altflip+shift", precision="fp32")).fit(X[:300], Y[:300])
+    assert torch.equal(model.module_.output.weight, plain.module_.output.weight)  # views change nothing in training
+    pictures = X[300:340]
+    padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    shown = [(0.5, pictures), (0.25, padded[:, :8, :8]), (0.25, padded[:, 2:, 2:])]
+    by_hand = sum(
+        share / 2 * (plain.decision_function(view) + plain.decision_function(view[:, :, ::-1].copy()))
+        for share, view in shown
+    )
+    np.testing.assert_allclose(model.decision_function(pictures), by_hand, rtol=1e-4, atol=1e-4)
+    flipped = clone(model).set_params(plan=rb.Plan(test_views="flip")).fit(X[:300], Y[:300])
+    both = flipped.decision_function(pictures), flipped.decision_function(pictures[:, :, ::-1].copy())
+    np.testing.assert_allclose(both[0], both[1], atol=1e-2)
+
+
+def test_mirroring_in_turns_is_resumed_bit_for_bit(tmp_path, monkeypatch):
+    from rosenblatt.train import supervised as loop
+
+    options = {"epochs": 3, "plan": rb.Plan(augment="altflip", optimizer="muon")}
+    whole = cnn(**options).fit(X[:200], Y[:200]).decision_function(X[:9])
+    folder = str(tmp_path / "run")
+    kept = rb.Plan(augment="altflip", optimizer="muon", checkpoint=folder)
+    original, epochs = loop._Run.epoch, []
+
+    def interrupt(self):
+        epochs.append(self.step)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        return original(self)
+
+    monkeypatch.setattr(loop._Run, "epoch", interrupt)
+    with pytest.warns(TrainingInterrupted, match="after 1 of 3"):
+        cnn(**{**options, "plan": kept}).fit(X[:200], Y[:200])
+    again = cnn(**{**options, "plan": kept}).fit(X[:200], Y[:200]).decision_function(X[:9])
+    assert epochs == [0, 7, 7, 14]
+    assert (again == whole).all()

@@ -1,4 +1,6 @@
 import math
+import resource
+import sys
 
 import pytest
 import torch
@@ -8,6 +10,9 @@ from torch.nn import functional as F
 from rosenblatt.data.resident import Resident
 from rosenblatt.errors import DeviceError, DivergedError, MemoryWarning, ParameterError, ShapeError, TrainingInterrupted
 from rosenblatt.train.follow import follow
+from rosenblatt.train.memory import keep_freed
+from rosenblatt.train.muon import SIZE, orthogonalise
+from rosenblatt.train.optimizer import make_optimizer
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import choose_device, choose_precision
 from rosenblatt.train.schedule import factor
@@ -307,3 +312,89 @@ def test_resident_batches_cover_everything_once():
     assert all(torch.equal(b[0], b[2]) and torch.equal(b[0].long(), b[1]) for b in batches)
     with pytest.raises(ShapeError, match="fields of lengths"):
         Resident(x, x[:3], device="cpu", batch_size=4)
+
+
+# ------------------------------------------------------------------------------------------------- muon, memory, turns
+
+
+def filters(seed=0):
+    with PrivateRandom(seed):
+        return nn.Sequential(
+            nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 9), nn.ReLU(), nn.Linear(9, 9), nn.Linear(9, 2)
+        )
+
+
+def test_orthogonalise_is_about_the_polar_factor():
+    g = torch.Generator().manual_seed(0)
+    for shape in ((16, 72), (72, 16)):
+        matrix = torch.randn(shape, generator=g)
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        got = orthogonalise(matrix, 5)
+        assert torch.linalg.svdvals(got).min() > 0.6
+        assert torch.linalg.svdvals(got).max() < 1.3
+        assert F.cosine_similarity(got.flatten(), (u @ v).flatten(), dim=0) > 0.97
+
+
+def test_muon_turns_filters_and_hidden_matrices_and_leaves_the_rest_to_adam():
+    net, twin = filters(), filters()
+    x = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(16) % 2
+    optimizer = make_optimizer(net, Plan(optimizer="muon", momentum=0.9).over(STANDARD), 1e-2)
+    adam = torch.optim.Adam(twin.parameters(), lr=1e-2, betas=(0.9, 0.99))
+    for one, step in ((net, optimizer), (twin, adam)):
+        F.cross_entropy(one(x), y).backward()
+        step.step()
+    start = filters()
+    for (name, a), b, s in zip(net.named_parameters(), twin.parameters(), start.parameters(), strict=True):
+        if name in ("0.weight", "5.weight"):
+            moved = (a - s).detach().flatten(1)
+            assert not torch.equal(a, b)
+            singular = torch.linalg.svdvals(moved) / (1e-2 * SIZE * max(moved.shape) ** 0.5)
+            assert 0.6 < singular[0] < 1.3  # Adam's step would have one large singular value and many small ones
+        else:
+            torch.testing.assert_close(a, b)
+        assert a.grad is not None
+
+
+def test_muon_learns_and_its_state_goes_through_a_file_of_plain_tensors():
+    x = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = (x.mean((1, 2, 3)) > 0).long()
+    net = filters()
+    plan = Plan(optimizer="muon", weight_decay=0.01).over(FP32)
+    records = list(supervised(net, resident(x, y), loss, plan=plan, epochs=20, learning_rate=1e-2))
+    assert records[-1].loss < 0.3 * records[0].loss
+    optimizer = make_optimizer(net, plan.over(STANDARD), 1e-2)
+    F.cross_entropy(net(x), y).backward()
+    optimizer.step()
+    again = make_optimizer(net, plan.over(STANDARD), 1e-2)
+    again.load_state_dict(optimizer.state_dict())
+    assert torch.equal(again.state[net[0].weight]["momentum_buffer"], optimizer.state[net[0].weight]["momentum_buffer"])
+
+
+def test_two_epochs_show_each_picture_both_ways():
+    x = torch.arange(12.0).view(6, 1, 1, 2)
+    data = Resident(x, torch.arange(6), device="cpu", batch_size=4, mirror=True)
+    seen = []
+    for data.turn in (0, 1, 2):
+        rows = [(x, y) for x, y, _ in data]
+        pictures, labels = (torch.cat(part) for part in zip(*rows, strict=True))
+        seen.append(pictures[labels.argsort()])
+    assert not torch.equal(seen[0], x)
+    assert torch.equal(seen[0], seen[1].flip(3))
+    assert torch.equal(seen[0], seen[2])
+    mirrored = (seen[0] != x).flatten(1).all(1)
+    assert torch.equal(torch.where(mirrored[:, None, None, None], x.flip(3), x), seen[0])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only glibc can be told to keep memory")
+def test_freed_memory_is_kept_inside_and_given_back_outside():
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(3):
+            torch.ones(20_000_000)  # 80 MB: above what the C library keeps by itself
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with keep_freed(), keep_freed():
+        faults()
+        inside = faults()
+    assert inside < faults() / 10

@@ -34,6 +34,9 @@ DEGREES = 15.0
 JITTER = 0.3
 """Largest relative change of brightness, contrast and saturation of "colour"."""
 
+IN_TURNS = "altflip"
+"""Mirroring in turns; it needs to know the picture and the epoch, so the batches do it (`Resident`)."""
+
 HOLE = 0.25
 """Side of the square of "cutout" as a share of the picture's."""
 
@@ -104,6 +107,25 @@ def ten_crops(x: Tensor, size: tuple[int, int]) -> Iterator[Tensor]:
     for patch in [*(x[:, :, r : r + height, c : c + width] for r, c in corners), centre(x, size)]:
         yield patch
         yield patch.flip(3)
+
+
+def views_of(x: Tensor, words: str) -> Iterator[tuple[float, Tensor]]:
+    """What pictures are shown as in prediction: (share in the mean, pictures).
+
+    "none": as they are. "flip": also mirrored. "flip+shift": both of these for a half, and both of the pictures moved by a
+    pixel to the upper left and to the lower right for a quarter each (Jordan 2024, arXiv:2404.00498, section 3.5).
+    """
+    if words == "none":
+        yield 1.0, x
+        return
+    moved = [(1.0, x)]
+    if words == "flip+shift":
+        padded = F.pad(x.float(), (1,) * 4, mode="reflect").to(x.dtype)
+        height, width = x.shape[2:]
+        moved = [(0.5, x), (0.25, padded[:, :, :height, :width]), (0.25, padded[:, :, 2:, 2:])]
+    for share, view in moved:
+        yield share / 2, view
+        yield share / 2, view.flip(3)
 
 
 def flip(x: Tensor, source: torch.Generator) -> Tensor:
@@ -211,7 +233,7 @@ class Augment:
         size: tuple[int, int] | None = None,
         colours: Colours | None = None,
     ):
-        wanted = [] if words == "none" else words.split("+")
+        wanted = [] if words == "none" else [word for word in words.split("+") if word != IN_TURNS]
         if unknown := [word for word in wanted if word not in STEPS]:
             raise ParameterError(f"augment={words!r} names {unknown[0]!r}; expected 'none' or {', '.join(STEPS)}.")
         if "crop" in wanted and size is None:

@@ -25,10 +25,13 @@ class Resident:
         generator: Source of the permutations; its state advances once an epoch.
         shuffle: False keeps the order, for evaluation.
         part: (number, size) of this process in a run of several: of each batch only its own rows are given.
+        mirror: Half of the pictures (N, C, H, W), drawn once, are mirrored left to right, and the other half whenever
+            ``turn`` is odd: in two epochs each picture is seen both ways (Jordan 2024, arXiv:2404.00498, section 3.6).
 
     Attributes:
         share: What the last given rows count in the mean of their batch: 1 where one process has all of it.
         whole: Samples of that batch, in all processes.
+        turn: Number of the epoch from 0; the loop sets it.
 
     Raises:
         ShapeError: The fields have different lengths, or there is no sample.
@@ -50,6 +53,7 @@ class Resident:
         generator: torch.Generator | None = None,
         shuffle: bool = True,
         part: tuple[int, int] = (0, 1),
+        mirror: bool = False,
     ):
         lengths = {len(field) for field in (x, y, weight) if field is not None}
         if len(lengths) != 1 or 0 in lengths:
@@ -59,6 +63,10 @@ class Resident:
         self.batch_size, self.shuffle = min(batch_size, len(x)), shuffle
         self.generator = generator if generator is not None else torch.Generator().manual_seed(0)
         self.part, self.share, self.whole = part, 1.0, self.batch_size
+        self.turn, self.mirrored = 0, None
+        if mirror:
+            drawn = torch.rand(len(x), generator=self.generator, device=self.generator.device) < 0.5
+            self.mirrored = drawn.to(self.x.device)
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -75,7 +83,11 @@ class Resident:
         for batch in order.split(self.batch_size):
             rows, self.share, self.whole = own_rows(batch, self.part, self.weight)
             weight = None if self.weight is None else self.weight.index_select(0, rows)
-            yield self.x.index_select(0, rows), self.y.index_select(0, rows), weight
+            x = self.x.index_select(0, rows)
+            if self.mirrored is not None:
+                now = self.mirrored[rows] ^ bool(self.turn % 2)
+                x = torch.where(now[:, None, None, None], x.flip(3), x)
+            yield x, self.y.index_select(0, rows), weight
 
 
 def own_rows(rows: Tensor, part: tuple[int, int], weight: Tensor | None) -> tuple[Tensor, float, int]:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from rosenblatt import _validate
 from rosenblatt._types import ArrayLike, PathLike
 from rosenblatt._validate import NONE, SEED, Choice, Number, Of
-from rosenblatt.data.augment import KEPT, Augment, Colours, centre, ten_crops
+from rosenblatt.data.augment import IN_TURNS, KEPT, Augment, Colours, centre, ten_crops, views_of
 from rosenblatt.data.folders import read_pictures
 from rosenblatt.data.pictures import as_pictures
 from rosenblatt.data.pretrained import DEVIATION, MEAN, read_weights, start_from
@@ -255,8 +255,10 @@ class CNNClassifier(ClassifierMixin, Estimator):
         options: dict[str, Any] = {"device": self.device_, "batch_size": self.batch_size, "generator": source}
         if rank is not None:
             options["part"] = rank.part
-        data = batches(pictures, codes, weight, train, **options)
         words = plan.augment or "none"
+        data = batches(pictures, codes, weight, train, mirror=IN_TURNS in words, **options)
+        if isinstance(data, Streamed):  # the stream does not know what it showed in the last epoch
+            words = words.replace(IN_TURNS, "flip")
         colours = Colours.of(sample) if {"colour", "pca"} & set(words.split("+")) else None
         noise = source if rank is None else rank.noise
         augment, prepare = Augment(words, noise, size=self.crop_, colours=colours), self._preparation()
@@ -320,8 +322,11 @@ class CNNClassifier(ClassifierMixin, Estimator):
     # --------------------------------------------------------------------------------------------- predict
 
     @torch.no_grad()
-    def _logits(self, parts: Iterable[Tensor], *, views: bool = False) -> Tensor:
-        """Logits (N, K) of the central patch; with ``views`` the logarithm of the mean probability over ten patches."""
+    def _logits(self, parts: Iterable[Tensor], *, ten: bool = False, views: str = "none") -> Tensor:
+        """Logits (N, K) of the central patch, or their mean over ``views``.
+
+        With ``ten`` the logarithm of the mean probability over ten patches.
+        """
         device, prepare = torch.device(self.device_), self._preparation()
         self.module_.eval()
 
@@ -332,11 +337,11 @@ class CNNClassifier(ClassifierMixin, Estimator):
         done = []
         for part in parts:
             x = part.to(device)
-            if views and tuple(x.shape[2:]) != tuple(self.crop_):
+            if ten and tuple(x.shape[2:]) != tuple(self.crop_):
                 chances = [torch.softmax(forward(patch), 1) for patch in ten_crops(x, self.crop_)]
                 done.append(torch.stack(chances).mean(0).log().cpu())
             else:
-                done.append(forward(x).cpu())
+                done.append(torch.stack([share * forward(view) for share, view in views_of(x, views)]).sum(0).cpu())
         return torch.cat(done)
 
     def _block(self) -> int:
@@ -351,11 +356,14 @@ class CNNClassifier(ClassifierMixin, Estimator):
         """Logits (N, K) of the pictures; LeNet-5's are its negative penalties.
 
         Of "alexnet-2012", trained on patches, they are logarithms of the mean probabilities over ten patches of each
-        picture: the corners, the centre, and their mirror images (Krizhevsky et al. 2012, section 4.1).
+        picture: the corners, the centre, and their mirror images (Krizhevsky et al. 2012, section 4.1). With
+        ``Plan.test_views`` they are means over mirrored and moved pictures.
         """
         self._check_fitted("decision_function")
         pictures = self._same_kind("decision_function", X)
-        return self._logits(blocks(pictures, None, self._block()), views=network_of(self.network).ten_crops).numpy()
+        chosen = network_of(self.network)
+        views = (self.plan or Plan()).over(chosen.plan).test_views or "none"
+        return self._logits(blocks(pictures, None, self._block()), ten=chosen.ten_crops, views=views).numpy()
 
     def predict_proba(self, X: ArrayLike | PathLike | PictureSource) -> np.ndarray:
         """Probabilities (N, K), columns as in ``classes_``: the softmax of the logits."""

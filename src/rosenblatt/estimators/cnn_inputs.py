@@ -72,8 +72,12 @@ def batches(
     batch_size: int,
     generator: torch.Generator,
     part: tuple[int, int] = (0, 1),
+    mirror: bool = False,
 ) -> Resident | Streamed:
-    """Batches of the rows: resident on the device where they fit there, else streamed to it; arguments as `Resident`."""
+    """Batches of the rows: resident on the device where they fit there, else streamed to it; arguments as `Resident`.
+
+    With ``mirror`` resident ones are mirrored in turns; streamed ones are not.
+    """
     y, w = torch.from_numpy(codes[rows]), None if weight is None else torch.from_numpy(weight[rows])
     options: dict[str, Any] = {"device": device, "batch_size": batch_size, "generator": generator, "part": part}
     if isinstance(pictures, PictureSource):
@@ -84,7 +88,9 @@ def batches(
             return pictures[rows[part]], part
 
         return Streamed(read, y, w, **options)
-    return Resident(torch.from_numpy(pictures).permute(0, 3, 1, 2)[torch.from_numpy(rows)], y, w, **options)
+    return Resident(
+        torch.from_numpy(pictures).permute(0, 3, 1, 2)[torch.from_numpy(rows)], y, w, mirror=mirror, **options
+    )
 
 
 def _fits_device(pictures: np.ndarray, device: str) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from rosenblatt.train.muon import Muon
 from rosenblatt.train.plan import Plan
 
 
@@ -30,7 +33,27 @@ def make_optimizer(module: nn.Module, plan: Plan, learning_rate: float) -> torch
     if plan.optimizer == "sgd":
         nesterov = bool(plan.nesterov) and momentum > 0
         return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
+    if plan.optimizer == "muon":
+        return Muon(_by_kind(module, plan), learning_rate, momentum=momentum, fused=fused)
     if plan.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=learning_rate, momentum=0.0, alpha=0.99)
     kind = torch.optim.AdamW if plan.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=learning_rate, betas=(momentum, 0.999), fused=fused)
+
+
+def _by_kind(module: nn.Module, plan: Plan) -> list[dict[str, Any]]:
+    """Filters and hidden matrices apart from the rest: the first and the last layer's matrices are no hidden ones."""
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    matrices = [p for _, p in named if p.ndim == 2]
+    ends = {id(p) for p in (matrices[:1] + matrices[-1:])}
+    tables = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
+    turned = [p for _, p in named if p.ndim > 2 or (p.ndim == 2 and id(p) not in ends | tables)]
+    chosen = {id(p) for p in turned}
+    rest = [p for _, p in named if id(p) not in chosen]
+    decay = plan.weight_decay or 0.0
+    groups = [
+        {"params": turned, "weight_decay": decay, "orthogonal": True},
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

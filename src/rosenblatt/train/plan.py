@@ -8,9 +8,10 @@ from typing import Any
 
 from rosenblatt._validate import BOOL, NONE, Choice, Number, Of, Rule, Words, parameter
 
-OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
+OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "muon")
 SCHEDULES = ("constant", "linear", "cosine", "onecycle", "steps")
-AUGMENTATIONS = ("shift", "rotate", "crop", "flip", "colour", "pca", "cutout", "mixup")
+AUGMENTATIONS = ("shift", "rotate", "crop", "flip", "altflip", "colour", "pca", "cutout", "mixup")
+TEST_VIEWS = ("none", "flip", "flip+shift")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 _SHARE = Number(0, 1, open_high=True)
@@ -25,6 +26,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "gradient_clip": (Number(0, open_low=True), NONE),
     "ema": (_SHARE, NONE),
     "augment": (Words(AUGMENTATIONS), NONE),
+    "test_views": (Choice(TEST_VIEWS), NONE),
     "precision": (Choice(PRECISIONS), NONE),
     "early_stopping": (BOOL, NONE),
     "validation_fraction": (Number(0, 1, open_low=True, open_high=True), NONE),
@@ -49,7 +51,8 @@ class Plan:
     model file.
 
     Args:
-        optimizer: "sgd", "adam", "adamw" (decoupled decay, Loshchilov & Hutter 2019) or "rmsprop".
+        optimizer: "sgd", "adam", "adamw" (decoupled decay, Loshchilov & Hutter 2019), "rmsprop" or "muon" (filters and
+            hidden matrices by orthogonalised momentum, the rest by Adam; see `rosenblatt.train.muon`).
         momentum: Momentum of "sgd", first-moment decay of the others.
         nesterov: Nesterov's form of momentum for "sgd".
         weight_decay: Decay of weight matrices and filters per unit of learning rate; biases and norms are never decayed.
@@ -60,7 +63,10 @@ class Plan:
         gradient_clip: Largest Euclidean norm of the whole gradient; longer ones are scaled down to it.
         ema: Decay per step of an exponential moving average of the weights, which is what is evaluated and kept.
         augment: "none", or words joined by "+": "shift" (up to a fourteenth of the side), "rotate", "crop" (seven
-            eighths of the side), "flip" (left-right), "colour", "pca", "cutout", "mixup"; see `rosenblatt.data.augment`.
+            eighths of the side), "flip" (left-right), "altflip" (left-right in turns: half of the pictures in one epoch,
+            the other half in the next), "colour", "pca", "cutout", "mixup"; see `rosenblatt.data.augment`.
+        test_views: What pictures are shown as in prediction, "none" (as they are), "flip" (also mirrored) or "flip+shift"
+            (also moved by a pixel); the answers are averaged.
         precision: "auto", "fp32" or "bf16" (autocast). "auto" takes bf16 where the hardware computes in it.
         early_stopping: Hold out ``validation_fraction`` of the training data, stop when its score has not improved by
             ``min_delta`` for ``patience`` epochs, and restore the weights of the best epoch.
@@ -98,6 +104,7 @@ class Plan:
     gradient_clip: float | None = None
     ema: float | None = None
     augment: str | None = None
+    test_views: str | None = None
     precision: str | None = None
     early_stopping: bool | None = None
     validation_fraction: float | None = None
@@ -140,6 +147,7 @@ STANDARD = Plan(
     warmup=0.0,
     label_smoothing=0.0,
     augment="none",
+    test_views="none",
     precision="auto",
     early_stopping=False,
     validation_fraction=0.1,

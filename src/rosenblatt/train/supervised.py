@@ -25,6 +25,7 @@ from rosenblatt.data.streamed import Streamed
 from rosenblatt.errors import DivergedError, MemoryWarning, ParameterError
 from rosenblatt.train.checkpoint import Keeper, fingerprint
 from rosenblatt.train.distributed import Rank, Replicated, Sharded, gathered, here, like, whole
+from rosenblatt.train.memory import keep_freed
 from rosenblatt.train.optimizer import make_optimizer
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_precision, synchronize
@@ -235,7 +236,8 @@ class _Run:
         losses, sizes = [], []
         if self.rank is not None:
             self.random = PrivateRandom(self.rank.begin_epoch(self.data.generator), self.device)
-        with self.random:
+        self.data.turn = self.step // len(self.data)
+        with self.random, keep_freed():
             for x, y, weight in self.data:
                 losses.append(self.one_step(x, y, weight))
                 sizes.append(len(x) if self.rank is None else self.data.whole)
