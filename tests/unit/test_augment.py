@@ -4,7 +4,7 @@ import torch
 
 import rosenblatt as rb
 from rosenblatt.data import augment as module
-from rosenblatt.data.augment import STEPS, Augment, Colours, Mixup, centre, ten_crops
+from rosenblatt.data.augment import IN_TURNS, STEPS, Augment, Colours, Mixup, centre, ten_crops
 from rosenblatt.errors import ParameterError
 from rosenblatt.train.plan import AUGMENTATIONS
 
