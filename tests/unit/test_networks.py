@@ -24,6 +24,7 @@ from rosenblatt.errors import (
     UnsafeFileError,
 )
 from rosenblatt.metrics.ranking import top_k_accuracy
+from rosenblatt.models.airbench import Airbench
 from rosenblatt.models.alexnet import AlexNet
 from rosenblatt.models.resnet import ResNet
 from rosenblatt.train.seeds import PrivateRandom
@@ -254,3 +255,37 @@ def test_imagenet_recipe_end_to_end(tmp_path):
     assert len(model.classes_) == 49
     assert model.top_k_score(photos, "wnid", k=49) == 1
     assert 0 <= model.score(photos, "wnid") <= model.top_k_score(photos, "wnid") <= 1
+
+
+# ------------------------------------------------------------------------------------------------------ airbench
+
+
+@pytest.mark.parametrize("side", [4, 8, 28, 32, 64, 130])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_airbench_takes_all_sides(side, channels):
+    with PrivateRandom(0):
+        assert Airbench(channels, 5, side=side)(torch.zeros(2, channels, side, side)).shape == (2, 5)
+
+
+def test_whitening_gives_patches_without_correlation():
+    x = torch.from_numpy(PICTURES).permute(0, 3, 1, 2).float() / 64 - 2
+    with PrivateRandom(0):
+        net = Airbench(3, 2, side=32)
+    net.whiten(x)
+    maps = net.white(x)[:, :12].permute(1, 0, 2, 3).flatten(1).detach()
+    values = torch.linalg.eigvalsh(maps @ maps.T / maps.shape[1])
+    assert (values - 1).abs().max() < 0.05  # every direction has variance one
+    torch.testing.assert_close(net.white.weight[:12], -net.white.weight[12:])
+    assert not net.white.weight.requires_grad
+
+
+def test_airbench_learns_keeps_its_filters_and_goes_into_a_file(tmp_path):
+    model = cnn(network="airbench", epochs=4).fit(PICTURES[:, :32, :32], Y)
+    assert model.score(PICTURES[:, :32, :32], Y) > 0.9
+    again = rb.load(model.save(tmp_path / "a.safetensors"))
+    assert (again.predict_proba(PICTURES[:, :32, :32]) == model.predict_proba(PICTURES[:, :32, :32])).all()
+    with PrivateRandom(0):
+        fresh = Airbench(3, 2, side=32)
+    x = model._preparation()(torch.from_numpy(PICTURES[:, :32, :32].copy()).permute(0, 3, 1, 2))
+    fresh.whiten(x)
+    torch.testing.assert_close(model.module_.white.weight, fresh.white.weight)

@@ -11,6 +11,7 @@ from torch import nn
 
 from rosenblatt.errors import ShapeError
 from rosenblatt.models import alexnet, alexnet_2012
+from rosenblatt.models.airbench import Airbench
 from rosenblatt.models.alexnet import AlexNet
 from rosenblatt.models.alexnet_2012 import AlexNet2012
 from rosenblatt.models.lenet5 import LeNet5
@@ -43,12 +44,17 @@ class Network:
 
 
 _MODERN = Plan(optimizer="adam", schedule="onecycle").over(STANDARD)
+_FEW = Plan(
+    optimizer="muon", momentum=0.6, schedule="linear", warmup=0.15, label_smoothing=0.1, augment="altflip+shift",
+    test_views="flip+shift",
+).over(STANDARD)  # fmt: skip
 _SGD = Plan(optimizer="sgd", momentum=0.9, nesterov=False, weight_decay=5e-4)
 
 NETWORKS = {
     "quick": Network(lambda c, k, shape: Quick(c, k, side=min(shape)), 1e-2, _MODERN),
     "lenet5": Network(lambda c, k, shape: LeNet5(c, k), 3e-3, _MODERN),
     "resnet": Network(lambda c, k, shape: ResNet(c, k, side=min(shape)), 3e-3, _MODERN, least=8),
+    "airbench": Network(lambda c, k, shape: Airbench(c, k, side=min(shape)), 2e-2, _FEW, epochs=20),
     "alexnet": Network(
         lambda c, k, shape: AlexNet(c, k), 1e-2,
         Plan(schedule="cosine", warmup=0.05, gradient_clip=1.0).over(_SGD.over(STANDARD)), least=alexnet.SMALLEST,
