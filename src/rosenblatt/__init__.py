@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Autoencoder": "rosenblatt.estimators.autoencoder",
     "Perceptron": "rosenblatt.estimators.perceptron",
     "MLPClassifier": "rosenblatt.estimators.mlp",
     "MLPRegressor": "rosenblatt.estimators.mlp",
@@ -46,6 +47,7 @@ __all__ = ["__version__", *sorted(_WHERE), *_MODULES]
 
 if TYPE_CHECKING:
     from rosenblatt.eras import history as history
+    from rosenblatt.estimators.autoencoder import Autoencoder as Autoencoder
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
     from rosenblatt.estimators.forecaster import Forecaster as Forecaster
     from rosenblatt.estimators.language import LanguageModel as LanguageModel

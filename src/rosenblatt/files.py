@@ -46,8 +46,11 @@ ESTIMATORS = (
     "CNNClassifier",
     "Forecaster",
     "StyleTransfer",
+ESTIMATORS = (
     "LanguageModel",
     "RNNClassifier",
+    "Autoencoder",
+)
 )
 """The only estimators that a file may name."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -116,7 +116,7 @@ class CompiledChain:
     Args:
         coefs: Weight matrices (fan_in, fan_out) of one number type, float32 or float64; copied.
         intercepts: Biases (fan_out,); copied.
-        activation: Name of the function between the layers.
+        activation: Name of the function between the layers; or one name for each hidden layer.
         output: "identity", "logistic", "softmax" or "exp".
         loss: "squared_error", "log_loss" or "poisson".
         alpha: L2 penalty of the weights, divided by the batch's (weighted) size.
@@ -129,7 +129,7 @@ class CompiledChain:
         coefs: list[np.ndarray],
         intercepts: list[np.ndarray],
         *,
-        activation: str,
+        activation: str | Sequence[str],
         output: str,
         loss: str,
         alpha: float,
@@ -139,8 +139,10 @@ class CompiledChain:
         self.flat = np.concatenate([a.ravel() for a in [*coefs, *intercepts]])
         self.gradients = np.zeros((1, len(self.flat)), self.flat.dtype)
         self.shapes = [c.shape for c in coefs]
-        self.table = _table(self.shapes)
-        self.codes = np.array([ACTIVATIONS[find(activation).name], OUTPUTS[output], LOSSES[loss]])
+        names = [activation] * (len(coefs) - 1) if isinstance(activation, str) else activation
+        functions = [ACTIVATIONS[find(name).name] for name in names]
+        self.table = _table(self.shapes, functions)
+        self.codes = np.array([functions[0] if functions else 0, OUTPUTS[output], LOSSES[loss]])
         self.alpha, self.dropout, self.seed, self.step = float(alpha), float(dropout), np.int64(seed), 0
         self.norms = np.zeros(len(self.shapes))
         self._buffers: list[tuple[np.ndarray, ...]] = []
@@ -433,10 +435,10 @@ def side_by_side(jobs: list[Any]) -> list[Any]:
             raise
 
 
-def _table(shapes: list[tuple[int, int]]) -> np.ndarray:
+def _table(shapes: list[tuple[int, int]], functions: list[int]) -> np.ndarray:
     at, bias, before, rows = 0, sum(a * b for a, b in shapes), 0, []
-    for inner, outer in shapes:
-        rows.append((inner, outer, at, bias, before))
+    for (inner, outer), function in zip(shapes, [*functions, 0], strict=True):
+        rows.append((inner, outer, at, bias, before, function))
         at, bias, before = at + inner * outer, bias + outer, before + outer
     return np.array(rows, dtype=np.int64)
 

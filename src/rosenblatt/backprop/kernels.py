@@ -18,7 +18,7 @@ from rosenblatt.backprop.meeting import meet
 OUT_IDENTITY, OUT_LOGISTIC, OUT_SOFTMAX, OUT_EXP = range(4)
 SQUARED, LOG, POISSON = range(3)
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
-FAN_IN, FAN_OUT, COEF, INTERCEPT, WIDTH_BEFORE = range(5)
+FAN_IN, FAN_OUT, COEF, INTERCEPT, WIDTH_BEFORE, FUNCTION = range(6)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -287,7 +287,7 @@ def forward(flat, table, codes, x, post, slope, share, seed, step):
 
     Args:
         flat: Parameters.
-        table: A row a layer: fan in, fan out, start of weights, start of biases, widths of the layers before.
+        table: A row a layer: fan in, fan out, start of weights, start of biases, widths of the layers before, activation.
         codes: Numbers of activation, output and loss.
         x: (N, D).
         post: Buffer for N rows at least.
@@ -308,11 +308,11 @@ def forward(flat, table, codes, x, post, slope, share, seed, step):
             emit(codes[1], wide)
         else:
             d = slope[start : start + size]
-            if codes[0] == RELU:
+            if table[layer, FUNCTION] == RELU:
                 bias_relu(wide, flat[bias : bias + outer], d)
             else:
                 add_bias(wide, flat[bias : bias + outer])
-                activate(codes[0], z, d)
+                activate(table[layer, FUNCTION], z, d)
             if share > 0.0:
                 drop(z, d, share, mix(seed, step, layer))
         h = wide
