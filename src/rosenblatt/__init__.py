@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
+    "VariationalAutoencoder": "rosenblatt.estimators.vae",
     "Autoencoder": "rosenblatt.estimators.autoencoder",
     "Perceptron": "rosenblatt.estimators.perceptron",
     "MLPClassifier": "rosenblatt.estimators.mlp",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.recurrent import RNNClassifier as RNNClassifier
     from rosenblatt.estimators.shallow import shallow_baseline as shallow_baseline
     from rosenblatt.estimators.style import StyleTransfer as StyleTransfer
+    from rosenblatt.estimators.vae import VariationalAutoencoder as VariationalAutoencoder
     from rosenblatt.files import load as load
     from rosenblatt.files import save as save
     from rosenblatt.train.plan import Plan as Plan

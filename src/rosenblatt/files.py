@@ -50,6 +50,7 @@ ESTIMATORS = (
     "LanguageModel",
     "RNNClassifier",
     "Autoencoder",
+    "VariationalAutoencoder",
 )
 )
 """The only estimators that a file may name."""

@@ -233,12 +233,7 @@ class Autoencoder(Coder):
         sizes = self.hidden_layer_sizes
         if sizes is None:
             return [256, 64] if self.network == "dense" else [32, 256]
-        widths = list(sizes) if isinstance(sizes, (list, tuple, np.ndarray)) else [sizes]
-        if any(not Number(1, integer=True).accepts(width) for width in widths):
-            raise ParameterError(
-                f"{type(self).__name__}: hidden_layer_sizes={sizes!r}; expected widths that are integers >= 1."
-            )
-        return [int(width) for width in widths]
+        return self._widths(sizes)
 
     def _output(self) -> str:
         return self.output or ("logistic" if self.loss == "log_loss" else "linear")
@@ -263,9 +258,6 @@ class Autoencoder(Coder):
             )
         width, features = self._hidden()
         return ConvAutoencoder(self._chw(), self.code_size_, width=width, features=features, **options)
-
-    def _place(self, module: nn.Module, device: torch.device) -> nn.Module:
-        return module.to(device, memory_format=torch.channels_last).eval()
 
     def _engine(self, plan: Plan, device: torch.device) -> str:
         """Which of the two loops trains this network, or would."""

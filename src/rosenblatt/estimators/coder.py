@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA
-from torch import Tensor
+from torch import Tensor, nn
 
 from rosenblatt import _validate
 from rosenblatt._types import ArrayLike
+from rosenblatt._validate import Number
 from rosenblatt.data.pictures import as_pictures
 from rosenblatt.errors import DataError, ParameterError, ShapeError
 from rosenblatt.estimators.base import Estimator, expect_shape
@@ -145,6 +146,17 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 f"{who}: X is a table; expected pictures N H W or N H W C for network='convolutional'. "
                 "Use X.reshape(-1, H, W), or network='dense'."
             )
+
+    def _widths(self, sizes: Any) -> list[int]:
+        widths = list(sizes) if isinstance(sizes, (list, tuple, np.ndarray)) else [sizes]
+        if any(not Number(1, integer=True).accepts(width) for width in widths):
+            raise ParameterError(
+                f"{type(self).__name__}: hidden_layer_sizes={sizes!r}; expected widths that are integers >= 1."
+            )
+        return [int(width) for width in widths]
+
+    def _place(self, module: nn.Module, device: torch.device) -> nn.Module:
+        return module.to(device, memory_format=torch.channels_last).eval()
 
     # ---------------------------------------------------------------------------------------------- plan, codes
 

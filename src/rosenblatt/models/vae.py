@@ -54,19 +54,16 @@ class VAE(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.shape, self.features, self.latent, self.labels = shape, features, latent, labels
+        self.inputs = features + labels
         if shape is None:
-            sizes = [features + labels, *hidden]
-            self.encoder: nn.Module = dense(sizes, dropout)
-            self.decoder: nn.Module = nn.Sequential(
-                dense([latent + labels, *hidden[::-1]], dropout), nn.Linear(([*hidden[::-1], latent + labels])[len(hidden) - 1] if hidden else latent + labels, features)
-            )
-            width = sizes[-1]
+            back = [latent + labels, *hidden[::-1]]
+            self.encoder: nn.Module = dense([features + labels, *hidden], dropout)
+            self.decoder: nn.Module = nn.Sequential(dense(back, dropout), nn.Linear(back[-1], features))
+            width = hidden[-1] if hidden else features + labels
         else:
             width = hidden[-1]
             self.encoder = PictureEncoder(shape, hidden[0], width, dropout)
-            self.decoder = nn.Sequential(
-                dense([latent + labels, width], dropout), PictureDecoder(shape, hidden[0], width)
-            )
+            self.decoder = nn.Sequential(dense([latent + labels, width], dropout), PictureDecoder(shape, hidden[0], width))
             width += labels
         self.mean = nn.Linear(width, latent)
         self.log_variance = nn.Linear(width, latent)
