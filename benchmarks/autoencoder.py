@@ -17,6 +17,7 @@ import argparse
 import json
 import statistics
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,9 @@ def note(part, **numbers):
     LOG.setdefault(part, {}).update(numbers)
     print(part, json.dumps(numbers), flush=True)
     if ARGUMENTS.out is not None:
-        ARGUMENTS.out.write_text(json.dumps({"versions": versions(), "threads": torch.get_num_threads(), **LOG}, indent=1))
+        ARGUMENTS.out.write_text(
+            json.dumps({"versions": versions(), "threads": torch.get_num_threads(), **LOG}, indent=1)
+        )
 
 
 def mnist():
@@ -103,7 +106,11 @@ def vae():
             "vae", nats=float(nats.mean()), standard_error=float(nats.std() / len(nats) ** 0.5), test_pictures=len(nats),
             bound_samples=ARGUMENTS.samples, bound_cpu_seconds=time.process_time() - started,
         )  # fmt: skip
-    note("vae", test_elbo=float(model.score_samples(T, samples=1).mean()), bits_per_dim=LOG["vae"]["nats"] / 784 / np.log(2))
+    note(
+        "vae",
+        test_elbo=float(model.score_samples(T, samples=1).mean()),
+        bits_per_dim=LOG["vae"]["nats"] / 784 / np.log(2),
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- anomaly
@@ -141,12 +148,10 @@ def plain(rows, hidden, code, epochs, batch):
     """What one writes by hand: DataLoader, Adam, fp32."""
     from torch.utils.data import DataLoader, TensorDataset
 
-    sizes = [rows.shape[1], *hidden, code]
-    half = [nn.Linear(a, b) for a, b in zip(sizes, sizes[1:])]
-    back = [nn.Linear(b, a) for a, b in list(zip(sizes, sizes[1:]))[::-1]]
-    layers = []
-    for number, layer in enumerate([*half, *back]):
-        layers += [layer] if number in (len(half) - 1, 2 * len(half) - 1) else [layer, nn.SiLU()]
+    down = list(pairwise([rows.shape[1], *hidden, code]))
+    layers = [nn.Linear(*pair) for pair in down] + [nn.Linear(b, a) for a, b in reversed(down)]
+    linear = (len(down) - 1, 2 * len(down) - 1)  # the code and the reconstruction
+    layers = [part for i, layer in enumerate(layers) for part in ([layer] if i in linear else [layer, nn.SiLU()])]
     net, x = nn.Sequential(*layers), torch.from_numpy(rows)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=epochs * -(-len(x) // batch))
@@ -164,6 +169,13 @@ def plain(rows, hidden, code, epochs, batch):
         return float((net(x) - x).square().sum(1).mean())
 
 
+def ours(rows, hidden, code, epochs, batch):
+    model = rb.Autoencoder(
+        code_size=code, hidden_layer_sizes=hidden, epochs=epochs, batch_size=batch, random_state=0, verbose=0
+    )
+    return model.fit(rows)
+
+
 def speed():
     """The fit of this library, PCA beside it and all, against the loop alone; alternating, median of n."""
     from sklearn.datasets import load_digits
@@ -174,24 +186,17 @@ def speed():
         "MNIST 784-128-16, batch 128": (big, (128,), 16, 2, 128),
         "MNIST 784-1000-500-250-30, batch 256": (big, (1000, 500, 250), 30, 1, 256),
     }
-    for name, (rows, hidden, code, epochs, batch) in tasks.items():
+    clock = time.process_time if ARGUMENTS.cpu else time.perf_counter
+    for name, (rows, *network) in tasks.items():
         rows = rows[: ARGUMENTS.limit]
-
-        def ours():
-            model = rb.Autoencoder(
-                code_size=code, hidden_layer_sizes=hidden, epochs=epochs, batch_size=batch, random_state=0, verbose=0
-            )
-            return model.fit(rows)
-
-        engine, times = ours().engine_, {"rosenblatt": [], "PyTorch": []}
+        model, times = ours(rows, *network), {"rosenblatt": [], "PyTorch": []}
         for _ in range(ARGUMENTS.repeats):
-            for who, run in (("rosenblatt", ours), ("PyTorch", lambda: plain(rows, hidden, code, epochs, batch))):
-                clock = time.process_time if ARGUMENTS.cpu else time.perf_counter
+            for who, run in (("rosenblatt", ours), ("PyTorch", plain)):
                 started = clock()
-                run()
+                run(rows, *network)
                 times[who].append(clock() - started)
         ratio = statistics.median(times["PyTorch"]) / statistics.median(times["rosenblatt"])
-        note("speed", **{name: {**times, "times_faster": ratio, "engine": engine}})
+        note("speed", **{name: {**times, "times_faster": ratio, "engine": model.engine_}})
 
 
 PARTS = {"speed": speed, "anomaly": anomaly, "digits": digits, "vae": vae}

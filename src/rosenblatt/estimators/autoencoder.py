@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from rosenblatt import _validate
 from rosenblatt._types import ArrayLike
 from rosenblatt._validate import BOOL, NONE, SEED, Choice, Number, Of
 from rosenblatt.backprop.engine import covers
@@ -211,7 +210,9 @@ class Autoencoder(Coder):
         if self.code_activation is not None:
             make_activation(self.code_activation)
         if self.loss == "log_loss" and self.output == "linear":
-            raise ParameterError(f"{name}: loss='log_loss' with output='linear'; expected 'logistic'. Leave output out.")
+            raise ParameterError(
+                f"{name}: loss='log_loss' with output='linear'; expected 'logistic'. Leave output out."
+            )
         if self.sparse == "kl" and self.code_activation not in (None, "logistic", "sigmoid"):
             raise ParameterError(
                 f"{name}: sparse='kl' with code_activation={self.code_activation!r}; expected 'logistic', whose values are "
@@ -254,7 +255,12 @@ class Autoencoder(Coder):
         if self.network == "dense":
             function = make_activation(self.activation)
             return DenseAutoencoder(
-                self.n_features_in_, self.code_size_, self._hidden(), activation=function, tied=bool(self.tied), **options
+                self.n_features_in_,
+                self.code_size_,
+                self._hidden(),
+                activation=function,
+                tied=bool(self.tied),
+                **options,
             )
         width, features = self._hidden()
         return ConvAutoencoder(self._chw(), self.code_size_, width=width, features=features, **options)
@@ -296,7 +302,9 @@ class Autoencoder(Coder):
             chain = chain_of(self.module_, self.activation, function, self.loss, output)
             size = min(int(self.batch_size), len(prepared))
             numbers = {"epochs": epochs, "learning_rate": rate, "batch_size": size}
-            keeper = compiled_keeper(plan, prepared, chain, random_state=self.random_state, **numbers, **self._identity())
+            keeper = compiled_keeper(
+                plan, prepared, chain, random_state=self.random_state, **numbers, **self._identity()
+            )
             records = compiled(
                 objective, chain, prepared, plan=plan, seed=seed, evaluate=evaluate, keeper=keeper, **numbers
             )
@@ -351,11 +359,13 @@ class Autoencoder(Coder):
             NotFittedError: Before ``fit``.
             ShapeError, NonFiniteError, DataError: X is not like the data of ``fit``.
         """
-        return self._through(self.module_.encode, self._prepare(self._rows("transform", X)))
+        rows = self._rows("transform", X)
+        return self._through(self.module_.encode, self._prepare(rows))
 
     def predict(self, X: ArrayLike) -> np.ndarray:
         """Reconstructions of samples, in their shape and units: ``inverse_transform(transform(X))``."""
-        return self._restore(self._through(self.module_, self._prepare(self._rows("predict", X))))
+        rows = self._rows("predict", X)
+        return self._restore(self._through(self.module_, self._prepare(rows)))
 
     def inverse_transform(self, Z: ArrayLike) -> np.ndarray:
         """Samples of codes (N, Z), in the shape and the units of the data of ``fit``.
@@ -398,7 +408,9 @@ class Autoencoder(Coder):
         said = f"squared error a sample with {self.code_size_} codes: {mine:.4g}, PCA {theirs:.4g}, on {self.error_on_}"
         notes = [said, f"trained by the {self.engine_} loop, {self.precision_}"]
         if mine >= theirs:
-            notes.append("The network LOSES to PCA here: use PCA, or train longer, or lift the constraints on the code.")
+            notes.append(
+                "The network LOSES to PCA here: use PCA, or train longer, or lift the constraints on the code."
+            )
         if self.contraction_ != "none":
             notes.append(f"contractive penalty: {self.contraction_}")
         return CodeSummary(table.title, table.rows, tuple(notes))

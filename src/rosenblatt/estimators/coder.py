@@ -123,7 +123,9 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             return
         low, high = float(rows.min()), float(rows.max())
         if low < 0 or high > 1:
-            fix = "Use X / 255." if 0 <= low and 1 < high <= 255 else "Scale it with sklearn.preprocessing.MinMaxScaler."
+            fix = (
+                "Use X / 255." if low >= 0 and 1 < high <= 255 else "Scale it with sklearn.preprocessing.MinMaxScaler."
+            )
             raise DataError(f"{who}: X holds values from {low:g} to {high:g}; expected 0 to 1 for {why}. {fix}")
 
     def _restore(self, prepared: np.ndarray) -> np.ndarray:
@@ -192,7 +194,9 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         try:
             codes = np.asarray(Z, dtype=np.float32)
         except (TypeError, ValueError) as error:
-            raise DataError(f"{who}: codes are not numbers ({error}); expected an array (n_samples, {width}).") from error
+            raise DataError(
+                f"{who}: codes are not numbers ({error}); expected an array (n_samples, {width})."
+            ) from error
         if codes.ndim != 2 or codes.shape[1] != width:
             raise ShapeError(
                 f"{who}: codes of shape {codes.shape}; expected (n_samples, {width}), as transform gives them. "

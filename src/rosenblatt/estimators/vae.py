@@ -288,7 +288,14 @@ class VariationalAutoencoder(Coder):
             **{name: getattr(self, name) for name in names},
         )  # fmt: skip
         records = supervised(
-            objective, data, objective.loss, plan=plan, epochs=epochs, learning_rate=rate, evaluate=evaluate, keeper=keeper
+            objective,
+            data,
+            objective.loss,
+            plan=plan,
+            epochs=epochs,
+            learning_rate=rate,
+            evaluate=evaluate,
+            keeper=keeper,
         )
         done = follow(
             records, objective, plan=plan, epochs=epochs, label=type(self).__name__, verbose=self.verbose, keeper=keeper
@@ -302,7 +309,9 @@ class VariationalAutoencoder(Coder):
 
         def kl(x: Tensor) -> Tensor:
             features = self.n_features_in_
-            return standard_normal_kl(*self.module_.encode(x[:, :features], x[:, features:] if self.conditional else None))
+            return standard_normal_kl(
+                *self.module_.encode(x[:, :features], x[:, features:] if self.conditional else None)
+            )
 
         self.kl_ = self._through(kl, prepared[train][:10_000]).mean(0)
         learned = self.likelihood_ == "gaussian"
@@ -403,7 +412,8 @@ class VariationalAutoencoder(Coder):
         """Samples on the straight line between the codes of two samples, both ends included: (steps, ...).
 
         Args:
-            first, second: One sample each, without the axis of samples.
+            first: One sample, without the axis of samples.
+            second: Another.
             steps: How many, 2 at least.
             y: One label for all, where conditional.
 

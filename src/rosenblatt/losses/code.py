@@ -47,9 +47,7 @@ def top_k(code: Float[Tensor, "N Z"], k: int) -> Float[Tensor, "N Z"]:
     return torch.zeros_like(code).scatter(1, kept, code.gather(1, kept))
 
 
-def exact_contraction(
-    slope: Float[Tensor, "N Z"], weight: Float[Tensor, "Z D"]
-) -> Float[Tensor, ""]:
+def exact_contraction(slope: Float[Tensor, "N Z"], weight: Float[Tensor, "Z D"]) -> Float[Tensor, ""]:
     """Mean squared Frobenius norm of the Jacobian of one layer f(Wx + b): Σⱼ f'(aⱼ)² Σᵢ Wⱼᵢ² (Rifai et al. 2011, eq. 7).
 
     Args:

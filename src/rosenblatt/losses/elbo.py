@@ -20,7 +20,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def bernoulli_log_likelihood(logits: Float[Tensor, "*S N D"], x: Float[Tensor, "N D"]) -> Float[Tensor, "*S N"]:
-    """log p(x | z) of zeros and ones, summed over features: Σ x a - log(1 + eᵃ).
+    """Log p(x | z) of zeros and ones, summed over features: Σ x a - log(1 + eᵃ).
 
     Example:
         >>> float(bernoulli_log_likelihood(torch.zeros(1, 2), torch.tensor([[0.0, 1.0]])).exp())
@@ -32,7 +32,7 @@ def bernoulli_log_likelihood(logits: Float[Tensor, "*S N D"], x: Float[Tensor, "
 def gaussian_log_likelihood(
     mean: Float[Tensor, "*S N D"], log_deviation: Tensor, x: Float[Tensor, "N D"]
 ) -> Float[Tensor, "*S N"]:
-    """log N(x; mean, deviation²) summed over features, the constant -½ log 2π for each included.
+    """Log N(x; mean, deviation²) summed over features, the constant -½ log 2π for each included.
 
     Args:
         mean: Of each feature.
@@ -77,14 +77,14 @@ def log_weights(
     *,
     beta: float = 1.0,
 ) -> Float[Tensor, "S N"]:
-    """log p(x | z) + beta (log p(z) - log q(z | x)); the 2π of prior and posterior cancel."""
+    """Log p(x | z) + beta (log p(z) - log q(z | x)); the 2π of prior and posterior cancel."""
     prior = -0.5 * z.square()
     posterior = -0.5 * ((z - mean).square() * torch.exp(-log_variance) + log_variance)
     return log_likelihood + beta * (prior - posterior).sum(-1)
 
 
 def importance_bound(weights: Float[Tensor, "S N"]) -> Float[Tensor, " N"]:
-    """log of the mean of S importance weights given as logarithms (Burda, Grosse & Salakhutdinov 2016, eq. 8).
+    """Log of the mean of S importance weights given as logarithms (Burda, Grosse & Salakhutdinov 2016, eq. 8).
 
     Example:
         >>> float(importance_bound(torch.tensor([[0.0], [0.0]])))

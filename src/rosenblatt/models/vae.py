@@ -63,7 +63,9 @@ class VAE(nn.Module):
         else:
             width = hidden[-1]
             self.encoder = PictureEncoder(shape, hidden[0], width, dropout)
-            self.decoder = nn.Sequential(dense([latent + labels, width], dropout), PictureDecoder(shape, hidden[0], width))
+            self.decoder = nn.Sequential(
+                dense([latent + labels, width], dropout), PictureDecoder(shape, hidden[0], width)
+            )
             width += labels
         self.mean = nn.Linear(width, latent)
         self.log_variance = nn.Linear(width, latent)
@@ -95,6 +97,6 @@ class VAE(nn.Module):
 
 
 def bend(x: Tensor, low: float = -14.0, high: float = 6.0) -> Tensor:
-    """x between the bounds, smooth, slope 1 and value 0 at 0."""
+    """X between the bounds, smooth, slope 1 and value 0 at 0."""
     up, down = high * torch.tanh(x / high), -low * torch.tanh(x / -low)
     return torch.where(x > 0, up, down)

@@ -115,7 +115,7 @@ def split(x: Tensor, network: VAE) -> tuple[Tensor, Tensor | None]:
 
 
 def log_likelihood(network: VAE, z: Float[Tensor, "S N Z"], x: Tensor, c: Tensor | None) -> Float[Tensor, "S N"]:
-    """log p(x | z), or p(x | z, c), of each code."""
+    """Log p(x | z), or p(x | z, c), of each code."""
     count = len(z)
     labels = None if c is None else c.expand(count, *c.shape).flatten(0, 1)
     out = network.decode(z.flatten(0, 1), labels).view(count, len(x), -1)  # SN D -> S N D
