@@ -46,12 +46,10 @@ ESTIMATORS = (
     "CNNClassifier",
     "Forecaster",
     "StyleTransfer",
-ESTIMATORS = (
     "LanguageModel",
     "RNNClassifier",
     "Autoencoder",
     "VariationalAutoencoder",
-)
 )
 """The only estimators that a file may name."""
 
