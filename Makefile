@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint shapes slow bench bench-dense docs size clean
+.PHONY: help demo test lint shapes slow bench bench-dense bench-memory docs size clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ lint: $(VENV)/lint ## ruff: style and formatting
 
 bench: $(VENV)/test ## figures against peers, minutes; each script prints its table
 	$(BIN)/python benchmarks/drop_in.py
+
+bench-memory: $(VENV)/core ## peak memory of a fit beside the plain PyTorch loop's, three minutes
+	$(BIN)/python benchmarks/memory.py
 
 bench-dense: $(VENV)/bench ## dense networks beside scikit-learn, PyTorch, JAX, skorch, Keras, Lightning; six minutes on an idle machine
 	$(BIN)/python benchmarks/dense.py

@@ -236,21 +236,38 @@ def test_top_k_of_the_estimator():
 
 @pytest.mark.data("imagenet_photos")
 def test_imagenet_recipe_end_to_end(tmp_path):
-    """The command as a user types it, on real photographs; two steps of training learn nothing, but all of it runs."""
+    """The command as a user types it, on real photographs, killed after the first epoch and typed again.
+
+    Two steps of training learn nothing, but all of it runs.
+    """
     import json
     import os
+    import time
     from pathlib import Path
+
+    from rosenblatt.train.checkpoint import read_latest
 
     photos = Path(os.environ["ROSENBLATT_DATA"]) / "imagenet_photos" / "labels.csv"
     command = [
         sys.executable, "-c", "from rosenblatt.cli import main; main()", "train", "cnn", str(photos), "--json",
         "--target", "wnid", "--network", "alexnet-2012", "--size", "80", "--epochs", "2", "--batch-size", "25",
-        "--holdout", "0", "--random-state", "0", "-o", str(tmp_path / "m.safetensors"),
+        "--holdout", "0", "--random-state", "0", "--plan", f"checkpoint={tmp_path / 'run'}",
+        "-o", str(tmp_path / "m.safetensors"),
     ]  # fmt: skip
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not list((tmp_path / "run").glob("checkpoint-*")) and killed.poll() is None:
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    assert not (tmp_path / "m.safetensors").exists()
+    first = read_latest(tmp_path / "run")
+    assert (first.epoch, first.state["finished"]) == (1, False)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == 49
     model = rb.load(tmp_path / "m.safetensors")
+    assert [row["epoch"] for row in model.history_] == [1, 2]
+    assert model.history_[0] == first.state["followed"]["rows"][0]  # to the nanosecond: it was not run again
     assert model.crop_ == (70, 70)
     assert len(model.classes_) == 49
     assert model.top_k_score(photos, "wnid", k=49) == 1

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 import rosenblatt as rb
-from rosenblatt.data import sources
+from rosenblatt.data import layouts, sources
 from rosenblatt.data.folders import read_folder
 from rosenblatt.data.layouts import imagenet, is_imagenet
-from rosenblatt.data.sources import open_pictures
+from rosenblatt.data.sources import PictureSource, open_pictures
 from rosenblatt.data.streamed import Streamed
 from rosenblatt.errors import ColumnError, DataError, LabelError, ParameterError, PictureError, ShapeError
 
@@ -162,6 +162,22 @@ def test_imagenets_tars_of_classes(tmp_path):
     assert open_pictures(tmp_path).labels.tolist() == ["n01440764"] * 2 + ["n02391049"] * 2
 
 
+def test_imagenets_archives_have_their_checksums(tmp_path, monkeypatch):
+    import hashlib
+
+    assert all(len(digest) == 32 for digest in layouts.ARCHIVES.values())
+    with pytest.raises(DataError, match=r"holds no archive of ImageNet's; expected ILSVRC2012_img_train.tar"):
+        layouts.verify_imagenet(tmp_path)
+    monkeypatch.setitem(layouts.ARCHIVES, "ILSVRC2012_img_val.tar", hashlib.md5(b"pictures").hexdigest())
+    (tmp_path / "ILSVRC2012_img_val.tar").write_bytes(b"pictures")
+    assert layouts.verify_imagenet(tmp_path) == ["ILSVRC2012_img_val.tar"]
+    (tmp_path / "ILSVRC2012_img_val.tar").write_bytes(b"pictureS")
+    with pytest.raises(
+        DataError, match=r"ILSVRC2012_img_val.tar has the MD5 sum \w{32}; expected .* Download it again"
+    ):
+        layouts.verify_imagenet(tmp_path)
+
+
 def test_bad_pictures_are_named_or_skipped(folder):
     (folder / "dark" / "cut.png").write_bytes(png(1, (64, 64), "RGB")[:60])
     (folder / "dark" / "text.png").write_bytes(b"hello")
@@ -176,6 +192,74 @@ def test_bad_pictures_are_named_or_skipped(folder):
         open_pictures(folder, skip_bad=True)
     with pytest.raises(ParameterError, match="size"):
         open_pictures(folder, size=0)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [9, 40])  # above the limit, and above twice the limit
+def test_a_bomb_is_refused_where_pictures_are_streamed(folder, monkeypatch, side):
+    (folder / "dark" / "bomb.png").write_bytes(png(1, (side, side)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64)
+    source = open_pictures(folder, size=8, channels=1)  # sizes are given, so no headers are read first
+    monkeypatch.setattr(PictureSource, "fits", lambda self: False)
+    with pytest.raises(
+        PictureError, match=r"bomb.png cannot be read \(more than 64 pixels, as in a decompression bomb\)"
+    ):
+        rb.CNNClassifier(epochs=1, verbose=0).fit(source)
+
+
+def everything(folder):
+    """Pictures of all kinds in one class each of grey and colour."""
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    kinds = {
+        "grey.png": (Image.fromarray(grey), {}),
+        "rgba.png": (Image.new("RGBA", (8, 8), (255, 0, 0, 128)), {}),
+        "deep.png": (Image.fromarray(np.full((8, 8), 25700, np.uint16)), {}),
+        "cmyk.jpg": (Image.new("CMYK", (8, 8), (0, 255, 255, 0)), {}),
+        "moving.gif": (Image.new("P", (8, 8), 0), {"save_all": True, "append_images": [Image.new("P", (8, 8), 9)]}),
+        "turned.jpg": (Image.fromarray(grey[:4]), {"exif": exif, "quality": 100}),
+        "large.bmp": (Image.new("RGB", (20, 30), (1, 2, 3)), {}),
+    }
+    for i, (name, (image, options)) in enumerate(kinds.items()):
+        image.save(folder / "ab"[i % 2] / name, **options)
+    (folder / "a" / ".hidden.png").write_bytes(b"")
+    (folder / "b" / "Thumbs.db").write_bytes(b"")
+    return len(kinds)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_pictures_of_all_kinds_in_one_folder(tmp_path, monkeypatch, resident):
+    count = everything(tmp_path)
+    monkeypatch.setattr(PictureSource, "fits", lambda self: resident)
+    model = rb.CNNClassifier(epochs=1, batch_size=4, random_state=0, verbose=0).fit(tmp_path)
+    assert model.picture_shape_ == (8, 8, 3)  # the most common size; colour, since one has it
+    source, whole = open_pictures(tmp_path), read_folder(tmp_path)
+    assert len(source) == len(whole.pictures) == count
+    assert (source.load()[0] == whole.pictures).all()
+    seen = dict(zip((p.name for p in whole.paths), whole.pictures, strict=True))
+    assert seen["rgba.png"][0, 0].tolist() == pytest.approx([255, 127, 127], abs=1)  # over white
+    assert (seen["deep.png"] == 100).all()
+    assert seen["cmyk.jpg"][0, 0].tolist() == pytest.approx([255, 0, 0], abs=2)
+    assert (seen["moving.gif"] == seen["moving.gif"][0, 0]).all()  # the first picture of two
+    assert seen["turned.jpg"][0].mean() < seen["turned.jpg"][0, 0].mean() + 40  # upright, 8 x 4, scaled and cut
+    assert (seen["large.bmp"] == [1, 2, 3]).all()
+
+
+def test_more_classes_than_pictures(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(png(3))
+    (tmp_path / "b" / "1.png").write_bytes(png(200))
+    with pytest.raises(
+        PictureError, match=r"1 of 3 sub-folders of .* hold no pictures: 'c'; expected at least one in each"
+    ):
+        rb.CNNClassifier(epochs=1, verbose=0).fit(tmp_path)
+    (tmp_path / "c").rmdir()
+    # one picture a class is few, but no mistake
+    assert rb.CNNClassifier(epochs=1, verbose=0).fit(tmp_path).classes_.tolist() == ["a", "b"]
 
 
 def test_nothing_readable_is_an_error(tmp_path):

@@ -384,6 +384,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         with Image.open(file, formats=_FORMATS) as image:
             if 0 in image.size:
                 raise _Bad("no pixels")
+            # Pillow only warns below twice the limit, and whether a warning counts hangs on the thread
+            if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError
             yield image
 
 

@@ -7,6 +7,7 @@ the headers of its members are walked, once.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 import tarfile
@@ -15,9 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from rosenblatt import _validate
+from rosenblatt._types import PathLike
 from rosenblatt.data import folders
 from rosenblatt.data.tables import read_table
 from rosenblatt.errors import ColumnError, DataError, LabelError
+
+ARCHIVES = {
+    "ILSVRC2012_img_train.tar": "1d675b47d978889d74fa0da5fadfb00e",
+    "ILSVRC2012_img_val.tar": "29b22e2961454d5413ddabcf34fc5622",
+    "ILSVRC2012_devkit_t12.tar.gz": "fa75699e90414af021442c21a62c3abf",
+}
+"""ImageNet's own archives, with the MD5 sums that its publisher states."""
 
 _WNID = re.compile(r"n\d{8}")
 _LABELS = (".cls", ".label", ".txt")
@@ -215,6 +224,32 @@ def is_imagenet(path: Path) -> bool:
     if train is None:
         return False
     return any(_WNID.fullmatch(entry.stem) for entry in train.iterdir())
+
+
+def verify_imagenet(path: PathLike, who: str = "verify_imagenet") -> list[str]:
+    """Compare ImageNet's own archives with their publisher's checksums.
+
+    Args:
+        path: The folder that they lie in.
+        who: Start of the messages.
+
+    Returns:
+        Names of the archives that are there, all of them whole.
+
+    Raises:
+        DataError: One is damaged, or none is there.
+    """
+    found = [name for name in ARCHIVES if (Path(path) / name).is_file()]
+    if not found:
+        raise DataError(f"{who}: {path} holds no archive of ImageNet's; expected {', '.join(ARCHIVES)}.")
+    for name in found:
+        with (Path(path) / name).open("rb") as stream:
+            got = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        if got != ARCHIVES[name]:
+            raise DataError(
+                f"{who}: {Path(path) / name} has the MD5 sum {got}; expected {ARCHIVES[name]}. Download it again."
+            )
+    return found
 
 
 def has_validation(path: Path) -> bool:
