@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint shapes slow bench bench-dense bench-memory docs size clean
+.PHONY: help demo test lint shapes slow bench bench-dense bench-memory docs size clean bench-gan
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ bench-memory: $(VENV)/core ## peak memory of a fit beside the plain PyTorch loop
 
 bench-dense: $(VENV)/bench ## dense networks beside scikit-learn, PyTorch, JAX, skorch, Keras, Lightning; six minutes on an idle machine
 	$(BIN)/python benchmarks/dense.py
+
+bench-gan: $(VENV)/core ## GAN against DCGAN on MNIST, and turns against plain PyTorch; 35 minutes
+	$(BIN)/python benchmarks/gan.py
 
 docs: $(VENV)/docs ## the pages of docs/ as a site, in site/
 	$(BIN)/python -m mkdocs build --strict --quiet

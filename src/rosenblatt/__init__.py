@@ -21,6 +21,7 @@ _WHERE = {
     "Forecaster": "rosenblatt.estimators.forecaster",
     "LanguageModel": "rosenblatt.estimators.language",
     "RNNClassifier": "rosenblatt.estimators.recurrent",
+    "GAN": "rosenblatt.estimators.gan",
     "StyleTransfer": "rosenblatt.estimators.style",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.autoencoder import Autoencoder as Autoencoder
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
     from rosenblatt.estimators.forecaster import Forecaster as Forecaster
+    from rosenblatt.estimators.gan import GAN as GAN
     from rosenblatt.estimators.language import LanguageModel as LanguageModel
     from rosenblatt.estimators.learning_rate import find_learning_rate as find_learning_rate
     from rosenblatt.estimators.many import fit_many as fit_many

@@ -26,7 +26,7 @@
 
 Warnings: `TrainingInterrupted` (UserWarning) says what a run that was stopped by Ctrl-C kept; `CheckpointWarning`
 (UserWarning) that a checkpoint was passed over or not written, `MemoryWarning` (UserWarning) that batches were made smaller
-to fit into memory.
+to fit into memory, `TrainingWarning` (UserWarning) that training ended badly.
 
 A message says what was got, what was expected and how to mend it.
 """
@@ -168,3 +168,7 @@ class CheckpointWarning(UserWarning):
 
 class MemoryWarning(UserWarning):
     """Memory ran out, and training goes on in smaller parts; the message says in how many."""
+
+
+class TrainingWarning(UserWarning):
+    """Training ended, and its signals say that something went wrong; the message says what, and what to try."""

@@ -50,6 +50,7 @@ ESTIMATORS = (
     "RNNClassifier",
     "Autoencoder",
     "VariationalAutoencoder",
+    "GAN",
 )
 """The only estimators that a file may name."""
 

@@ -24,6 +24,7 @@ SYSTEMS = (
     ("lenet5", "CNNClassifier(network='lenet5')", 1998, "LeNet-5 as published"),
     ("alexnet-2012", "CNNClassifier(network='alexnet-2012')", 2012, "AlexNet as published: two towers"),
     ("alexnet", "CNNClassifier(network='alexnet')", 2014, "AlexNet in one tower, takes published weights"),
+    ("gan", "GAN", 2014, "generator and critic; DCGAN, style-based; pictures and tables"),
     ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
     ("style", "StyleTransfer", 2016, "a picture in the style of another (Gatys; Johnson; AdaIN)"),
     ("quick", "CNNClassifier(network='quick')", 2018, "small modern convolutional network"),

@@ -52,6 +52,21 @@ def plan() -> list[inspect.Parameter]:
     return [given("plan", _LIST, typer.Option(help="NAME=VALUE of rosenblatt.Plan; may be repeated."), None)]
 
 
+def samples() -> list[inspect.Parameter]:
+    """Options of a system that learns to draw pictures, or rows of numbers."""
+    return [
+        *data_and_out("A folder of pictures, a CSV or Parquet file of numbers, or the name of a data set."),
+        given(
+            "size", _NUMBER, typer.Option(help="Side of the pictures in pixels; the most common size by default."), None
+        ),
+        given("labels", bool, typer.Option("--labels", help="Sub-folders, or --target, are labels to draw by."), False),
+        given("target", _TEXT, typer.Option(help="The column of labels of a table."), None),
+        given("skip_bad", bool, typer.Option("--skip-bad", help="Leave unreadable pictures out."), False),
+        *force_and_json(),
+        *plan(),
+    ]
+
+
 def series() -> list[inspect.Parameter]:
     """Options of a system that learns from time series."""
     return [

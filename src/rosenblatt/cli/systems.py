@@ -75,6 +75,9 @@ SYSTEMS = {
         options.text,
         face="language",
     ),
+    "gan": System(
+        "gan", "GAN", "Generator and critic: draw pictures or rows like those of the data.", options.samples, face="gan"
+    ),
 }
 
 

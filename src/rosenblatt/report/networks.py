@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _MOST_TILES = 100
+_OWN = {"GAN": ("samples", "game_figures")}
+"""Estimator -> module of `rosenblatt.report` and its function (estimator, X) -> figures by name."""
 
 
 def _module(model: Any, who: str) -> nn.Module:
@@ -342,6 +345,8 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         where epochs were recorded; for a `Perceptron` "weights"; for a `Forecaster` (X is a series)
         "forecast" and "gradient_through_time"; for a `LanguageModel` (X is a text) the latter;
         for an `RNNClassifier` nothing else.
+        "forecast" and "gradient_through_time"; for a `LanguageModel`
+        (X is a text) the latter; for a `GAN` "samples", "game" and with X "nearest".
 
     Raises:
         NotFittedError: Before ``fit``.
@@ -349,6 +354,9 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         ShapeError, NonFiniteError, DataError: X is not like the data of ``fit``.
     """
     _module(estimator, "inspect")
+    if type(estimator).__name__ in _OWN:
+        module, name = _OWN[type(estimator).__name__]
+        return getattr(importlib.import_module(f"rosenblatt.report.{module}"), name)(estimator, X)
     if hasattr(estimator, "tails_"):
         from rosenblatt.report.forecasts import forecast, gradient_through_time
 

@@ -141,7 +141,7 @@ def supervised(
                 raise
             synchronize(run.device)
             seconds = time.perf_counter() - started
-            if not run.agreed(math.isfinite(mean) and _finite(run.net)):
+            if not run.agreed(math.isfinite(mean) and finite(run.net)):
                 raise run.diagnose(good, number)
             norms = _gradient_norms(run.net)
             live = run.average_in()
@@ -397,7 +397,7 @@ class _Run:
         now = self.net.state_dict()
         self.net.load_state_dict({name: like(t, now[name]) for name, t in good["module"].items()})
         self.optimizer.load_state_dict(good["optimizer"])
-        _same_layout(self.optimizer)
+        same_layout(self.optimizer)
         self.data.generator.set_state(good["generator"])
         self.random.state = good["random"]
         self.step = good["step"]
@@ -476,7 +476,7 @@ def _out_of_memory(error: Exception) -> bool:
     return any(words in said for words in ("not enough memory", "can't allocate memory", "out of memory"))
 
 
-def _same_layout(optimizer: torch.optim.Optimizer) -> None:
+def same_layout(optimizer: torch.optim.Optimizer) -> None:
     """The fused kernels walk through moments and weights side by side in memory: moments take the weights' layout."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
@@ -526,7 +526,8 @@ def _copy_into(module: nn.Module, tensors: list[Tensor]) -> None:
 
 
 @torch.no_grad()
-def _finite(module: nn.Module) -> bool:
+def finite(module: nn.Module) -> bool:
+    """Whether all weights and buffers are numbers."""
     # the largest magnitude, not the Euclidean norm: that one overflows while the weights are still finite
     norms = torch._foreach_norm([t for t in _floating(module) if t.numel()], ord=math.inf)
     return bool(torch.isfinite(torch.stack([n.float().to(norms[0].device) for n in norms])).all())
