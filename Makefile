@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint shapes slow bench bench-dense bench-memory docs size clean bench-gan
+.PHONY: help demo test lint shapes slow bench bench-dense bench-memory bench-vision docs size clean bench-gan
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ bench-dense: $(VENV)/bench ## dense networks beside scikit-learn, PyTorch, JAX, 
 
 bench-gan: $(VENV)/core ## GAN against DCGAN on MNIST, and turns against plain PyTorch; 35 minutes
 	$(BIN)/python benchmarks/gan.py
+
+bench-vision: $(VENV)/bench ## convnets beside plain and tuned PyTorch, skorch, Lightning, ResNet-18; 20 minutes on an idle machine
+	$(BIN)/python benchmarks/vision.py
 
 docs: $(VENV)/docs ## the pages of docs/ as a site, in site/
 	$(BIN)/python -m mkdocs build --strict --quiet

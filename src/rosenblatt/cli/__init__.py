@@ -28,6 +28,7 @@ SYSTEMS = (
     ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
     ("style", "StyleTransfer", 2016, "a picture in the style of another (Gatys; Johnson; AdaIN)"),
     ("quick", "CNNClassifier(network='quick')", 2018, "small modern convolutional network"),
+    ("airbench", "CNNClassifier(network='airbench')", 2024, "small photographs in few passes: whitening, Muon"),
     ("forecaster", "Forecaster", 1997, "recurrent network for time series, beside three baselines"),
     ("rnn", "RNNClassifier", 1997, "recurrent classifier of texts and series"),
     ("language", "LanguageModel", 1997, "recurrent language model, or a small Transformer (2017)"),
