@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint shapes slow bench bench-dense bench-memory bench-vision docs size clean bench-gan
+.PHONY: help demo test lint shapes slow bench bench-dense bench-memory bench-vision docs size clean bench-gan bench-autoencoder
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ bench-gan: $(VENV)/core ## GAN against DCGAN on MNIST, and turns against plain P
 
 bench-vision: $(VENV)/bench ## convnets beside plain and tuned PyTorch, skorch, Lightning, ResNet-18; 20 minutes on an idle machine
 	$(BIN)/python benchmarks/vision.py
+
+bench-autoencoder: $(VENV)/core ## autoencoders beside PyTorch, PCA and an isolation forest, eight minutes; more by PARTS="digits vae"
+	$(BIN)/python benchmarks/autoencoder.py $(PARTS)
 
 docs: $(VENV)/docs ## the pages of docs/ as a site, in site/
 	$(BIN)/python -m mkdocs build --strict --quiet

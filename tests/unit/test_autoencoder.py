@@ -87,7 +87,7 @@ def test_a_linear_autoencoder_comes_close_to_pca_and_the_summary_compares():
 def test_pictures_of_any_size_go_through_the_convolutions(tmp_path):
     odd = np.random.default_rng(0).integers(0, 256, (20, 7, 10, 3), np.uint8)
     options = {"network": "convolutional", "hidden_layer_sizes": (4, 8), "code_size": 3, "epochs": 2, "verbose": 0}
-    for kind in ("none", "patches"):
+    for kind in (None, "patches"):
         model = rb.Autoencoder(**options, corruption=kind, random_state=0).fit(odd)
         assert model.inverse_transform(model.transform(odd)).shape == odd.shape
         assert (rb.load(model.save(tmp_path / "m")).predict(odd) == model.predict(odd)).all()
@@ -108,7 +108,7 @@ def test_the_exact_and_the_estimated_contraction_are_the_jacobian():
     draws = [estimated_contraction(code, x, torch.randn(3, 4, generator=generator)).item() for _ in range(4000)]
     assert np.mean(draws) == pytest.approx(wanted.item(), rel=0.05)
     loose = rb.Autoencoder(**{**QUICK, "epochs": 30}).fit(X)
-    tight = rb.Autoencoder(**{**QUICK, "epochs": 30}, contract=1.0).fit(X)
+    tight = rb.Autoencoder(**{**QUICK, "epochs": 30}, contract=10.0).fit(X)
     assert tight.contraction_ == "estimated"
     assert rb.Autoencoder(**{**QUICK, "hidden_layer_sizes": ()}, contract=1.0).fit(X).contraction_ == "exact"
     assert (
@@ -268,3 +268,64 @@ def test_switches_that_mean_nothing_together():
             rb.Autoencoder(**options).fit(PICTURES)
     with pytest.raises(DataError, match="2 samples, of which 1 would be held out"):
         rb.Autoencoder(plan=rb.Plan(early_stopping=True), verbose=0).fit(X[:2])
+
+
+def test_pictures_of_the_inside():
+    model = rb.Autoencoder(**{**QUICK, "code_size": 2}).fit(X)
+    assert set(model.inspect(X, DIGITS.target[:400])) == {"learning_curves", "code_map", "reconstructions", "code_grid"}
+    assert set(model.inspect()) == {"learning_curves"}
+    table = rb.Autoencoder(**QUICK).fit(X[:, :10])
+    assert set(table.inspect(X[:, :10])) == {"learning_curves", "code_map"}
+    colours = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    assert "reconstructions" in rb.Autoencoder(**QUICK).fit(colours).inspect(colours)
+    from rosenblatt.report.codes import code_grid, code_map, reconstructions
+
+    with pytest.raises(ShapeError, match="expected 2, and pictures"):
+        code_grid(table)
+    with pytest.raises(ShapeError, match="no square picture"):
+        reconstructions(table, X[:, :10])
+    with pytest.raises(ShapeError, match="expected two or more"):
+        code_map(table, X[:1, :10])
+
+
+def test_command_line(tmp_path):
+    import csv
+    import json
+
+    from typer.testing import CliRunner
+
+    from rosenblatt.cli import app
+
+    def run(*words):
+        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    table, out = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    rows = [
+        [*(f"{v:.4f}" for v in row), f"class {label}"] for row, label in zip(X[:80, :12], DIGITS.target, strict=False)
+    ]
+    with table.open("w", newline="") as handle:
+        csv.writer(handle).writerows([[*(f"c{i}" for i in range(12)), "digit"], *rows])
+    quick = ("--epochs", 2, "--random-state", 0, "--verbose", 0, "--hidden-layer-sizes", "8,4")
+    done = json.loads(run("train", "autoencoder", table, "-o", out, "--code-size", 3, "--json", *quick))
+    assert done["held_out"]["n"] == 16
+    lines = run("predict", out, table).splitlines()
+    assert lines[0] == "code0,code1,code2,score"
+    assert len(lines) == 81
+    assert "explained" in run("evaluate", out, table)
+    assert (tmp_path / "p" / "code_map.png").exists() or "code_map" in run("inspect", out, table, "-o", tmp_path / "p")
+    with pytest.raises(ParameterError, match="has no distribution of codes"):
+        run("sample", out)
+    from rosenblatt.errors import ColumnError
+
+    other = tmp_path / "other.csv"
+    other.write_text("c0,c1\n1,2\n3,4\n")
+    with pytest.raises(ColumnError, match="there is no column 'c2'"):
+        run("predict", out, other)
+    with pytest.raises(ParameterError, match="expected integers with commas"):
+        run("train", "autoencoder", table, "-o", tmp_path / "n", "--hidden-layer-sizes", "8,x")
+    text = tmp_path / "text.csv"
+    text.write_text("a,b\nx,y\nz,w\n")
+    with pytest.raises(DataError, match="no column holds numbers"):
+        run("train", "autoencoder", text, "-o", tmp_path / "n")

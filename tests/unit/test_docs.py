@@ -68,3 +68,12 @@ def test_a_convnet_minds_moved_digits_less_than_an_mlp(tmp_path):
     assert set(found["by_pool"]) == {"max", "mean", "stride"}
     example["draw"](found, tmp_path / "i.png")
     assert (tmp_path / "i.png").stat().st_size > 10_000
+
+
+def test_the_pictures_of_the_autoencoders(tmp_path):
+    errors = runpy.run_path(str(ROOT / "docs_src" / "autoencoder.py"))["draw"](tmp_path / "a.png", epochs=60)
+    assert errors["Autoencoder, 8 numbers"] < errors["PCA, 8 numbers"]
+    nats = runpy.run_path(str(ROOT / "docs_src" / "vae.py"))["draw"](tmp_path / "v.png", epochs=10)
+    assert -64 * 0.6932 < nats < 0
+    assert (tmp_path / "a.png").stat().st_size > 5_000
+    assert (tmp_path / "v.png").stat().st_size > 5_000

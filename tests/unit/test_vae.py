@@ -113,7 +113,9 @@ def test_the_gradient_of_many_samples_is_that_of_the_bound_on_average():
     ours, usual = gradients(lambda g: objective.of(x, 1.0, g)), gradients(plain)
     error = (ours.std(0) + usual.std(0)) / 600**0.5
     assert ((ours.mean(0) - usual.mean(0)).abs() < 4 * error).all()
-    torch.testing.assert_close(objective.of(x, 1.0, torch.Generator().manual_seed(1)), plain(torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(
+        objective.of(x, 1.0, torch.Generator().manual_seed(1)), plain(torch.Generator().manual_seed(1))
+    )
 
 
 @pytest.mark.parametrize("k", [1, 3, 300])
@@ -165,7 +167,7 @@ def test_pictures_through_convolutions_with_labels():
     assert model.likelihood_ == "bernoulli"
     assert model.predict(PICTURES[:3], Y[:3]).shape == (3, 8, 8)
     means = [model.sample(50, y=digit, random_state=0).mean(0) for digit in (0, 1)]
-    truth = [PICTURES[Y == digit].mean(0) for digit in (0, 1)]
+    truth = [PICTURES[digit == Y].mean(0) for digit in (0, 1)]
     for i in range(2):
         assert np.square(means[i] - truth[i]).mean() < np.square(means[i] - truth[1 - i]).mean()
     path = model.interpolate(PICTURES[0], PICTURES[1], 5, y=0)
@@ -258,7 +260,7 @@ def test_bad_input():
         model.transform(BITS)
     with pytest.raises(DataError, match=r"X holds 5; expected only 0 and 1 .* Use X > 0.5, or likelihood='gaussian'"):
         rb.VariationalAutoencoder(**QUICK, likelihood="bernoulli").fit(DIGITS.data)
-    with pytest.raises(DataError, match="Use X > 127.5"):
+    with pytest.raises(DataError, match=r"Use X > 127\.5"):
         grey = np.random.default_rng(0).integers(0, 256, (9, 8, 8), np.uint8)
         rb.VariationalAutoencoder(**QUICK, likelihood="bernoulli").fit(grey)
     with pytest.raises(DataError, match="one sample; expected at least two"):
@@ -271,7 +273,7 @@ def test_bad_input():
         rb.VariationalAutoencoder(noise=0.1, likelihood="bernoulli").fit(BITS)
     with pytest.raises(ParameterError, match="expected two integers"):
         rb.VariationalAutoencoder(network="convolutional", hidden_layer_sizes=9).fit(PICTURES)
-    with pytest.raises(LabelError, match="expected one label a sample. Pass y"):
+    with pytest.raises(LabelError, match=r"expected one label a sample\. Pass y"):
         rb.VariationalAutoencoder(**QUICK, conditional=True).fit(BITS)
     model.fit(BITS)
     with pytest.raises(DataError, match="expected only 0 and 1"):
@@ -296,3 +298,50 @@ def test_bad_input():
         labelled.sample(2, y=11)
     with pytest.raises(ShapeError, match="or one for all"):
         labelled.sample(2, y=[1, 2, 3])
+
+
+def test_pictures_of_the_inside():
+    model = rb.VariationalAutoencoder(**{**QUICK, "code_size": 2, "conditional": True}).fit(PICTURES, Y)
+    names = {"learning_curves", "code_map", "reconstructions", "samples", "traversal", "code_grid"}
+    assert set(model.inspect(PICTURES, Y)) == names
+    assert set(model.inspect(PICTURES)) == {"learning_curves", "samples", "traversal", "code_grid"}
+
+
+def test_command_line(tmp_path):
+    import json
+
+    from typer.testing import CliRunner
+
+    from rosenblatt.cli import app
+
+    def run(*words):
+        done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    out, quick = tmp_path / "m.safetensors", ("--epochs", 1, "--random-state", 0, "--verbose", 0, "--code-size", 2)
+    done = json.loads(run("train", "vae", "digits", "-o", out, "--conditional", "--json", *quick))
+    assert {"nats", "bits_per_dim", "n"} == set(done["held_out"])
+    made = json.loads(
+        run("sample", out, "--count", 3, "--label", 7, "--random-state", 0, "--option", "noisy=true", "--json")
+    )
+    assert np.shape(made["samples"])[0] == 3
+    assert len(run("sample", out, "--count", 2, "--label", 7).splitlines()) == 2
+    run("sample", out, "--count", 5, "--label", 1, "-o", tmp_path / "s.npy")
+    assert len(np.load(tmp_path / "s.npy")) == 5
+    assert "nats" in run("evaluate", out, "digits")
+
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    for i, picture in enumerate(PICTURES[:24]):
+        (folder / str(Y[i] % 2)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / str(Y[i] % 2) / f"{i}.png")
+    own = ("--network", "convolutional", "--hidden-layer-sizes", "4,8", "--force")
+    run("train", "vae", folder, "-o", out, *quick, *own)
+    run("sample", out, "--count", 5, "-o", tmp_path / "s.png")
+    with Image.open(tmp_path / "s.png") as drawn:
+        assert drawn.size == (24, 16)
+    with pytest.raises(ParameterError, match="forecasts nothing"):
+        run("predict", out, folder, "--horizon", 3)
+    assert run("predict", out, folder).startswith("code0,code1,score")

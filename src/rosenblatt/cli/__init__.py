@@ -26,6 +26,13 @@ SYSTEMS = (
     ("alexnet", "CNNClassifier(network='alexnet')", 2014, "AlexNet in one tower, takes published weights"),
     ("gan", "GAN", 2014, "generator and critic; DCGAN, style-based; pictures and tables"),
     ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
+    (
+        "autoencoder",
+        "Autoencoder",
+        2006,
+        "nonlinear PCA: dense or convolutional, denoising, sparse, contractive, masked",
+    ),
+    ("vae", "VariationalAutoencoder", 2013, "codes, samples and likelihoods of tables and pictures"),
     ("style", "StyleTransfer", 2016, "a picture in the style of another (Gatys; Johnson; AdaIN)"),
     ("quick", "CNNClassifier(network='quick')", 2018, "small modern convolutional network"),
     ("airbench", "CNNClassifier(network='airbench')", 2024, "small photographs in few passes: whitening, Muon"),

@@ -107,6 +107,21 @@ def labelled_texts() -> list[inspect.Parameter]:
     ]
 
 
+def coded() -> list[inspect.Parameter]:
+    """Options of a system that learns from samples without answers: tables of numbers, or pictures."""
+    words = "Side of the pictures in pixels; the most common size where it is not given."
+    return [
+        *data_and_out("A CSV or Parquet file, a folder of pictures, or the name of a data set."),
+        given("columns", _TEXT, typer.Option(help="Columns to learn from, with commas; all numbers by default."), None),
+        given("target", _TEXT, typer.Option(help="The column of labels, which is not learned."), None),
+        given("size", _NUMBER, typer.Option(help=words), None),
+        given("skip_bad", bool, typer.Option("--skip-bad", help="Leave unreadable pictures out."), False),
+        given("holdout", float, typer.Option(help="Share held out of training and scored at the end."), 0.2),
+        *force_and_json(),
+        *plan(),
+    ]
+
+
 def _labelled(what: str) -> list[inspect.Parameter]:
     return [
         *data_and_out(f"{what}, or the name of a data set."),

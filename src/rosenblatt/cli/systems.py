@@ -78,6 +78,20 @@ SYSTEMS = {
     "gan": System(
         "gan", "GAN", "Generator and critic: draw pictures or rows like those of the data.", options.samples, face="gan"
     ),
+    "autoencoder": System(
+        "autoencoder",
+        "Autoencoder",
+        "Autoencoder of a table of numbers or of pictures, beside PCA.",
+        options.coded,
+        face="coder",
+    ),
+    "vae": System(
+        "vae",
+        "VariationalAutoencoder",
+        "Variational autoencoder: codes, samples and likelihoods.",
+        options.coded,
+        face="coder",
+    ),
 }
 
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from rosenblatt._types import Bool, Float
 
-CORRUPTIONS = ("none", "masking", "gaussian", "salt", "pixels", "patches")
+CORRUPTIONS = ("masking", "gaussian", "salt", "pixels", "patches")
 HIDING = ("pixels", "patches")
 """Those whose loss counts only what was hidden."""
 
 
 def corrupt(
     x: Float[Tensor, "N D"],
-    kind: str,
+    kind: str | None,
     level: float,
     generator: torch.Generator | None = None,
     *,
@@ -32,7 +32,7 @@ def corrupt(
 
     Args:
         x: Prepared samples.
-        kind: One of `CORRUPTIONS`.
+        kind: One of `CORRUPTIONS`, or None, which changes nothing.
         level: Share of the numbers, or the noise's standard deviation.
         generator: Source of randomness on the device of x; None draws from torch's global one.
         low: What "salt" sets to, ...
@@ -50,7 +50,7 @@ def corrupt(
         >>> bool((seen == ~hidden).all())
         True
     """
-    if kind == "none":
+    if kind is None:
         return x, None
     if kind == "gaussian":
         return x + level * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype), None

@@ -51,11 +51,11 @@ class Autoencoder(Coder):
         code_activation: Function of the code; None takes "linear", and "logistic" where ``sparse="kl"`` needs it.
         loss: "squared_error", or "log_loss" for values from 0 to 1 (cross-entropy, logistic output).
         output: "linear" or "logistic", which bounds reconstructions to 0 and 1; None takes "linear" for "squared_error".
-        corruption: What is done to the inputs, which the network has to undo: "none", "masking" (a share set to zero),
+        corruption: What is done to the inputs, which the network has to undo: None, "masking" (a share set to zero),
             "gaussian", "salt" (a share set to the extremes), or "pixels" and "patches", which hide a share and count the loss
             there alone.
         level: Share, or of "gaussian" the standard deviation beside data of mean variance 1.
-        sparse: "none", "l1", "kl" (mean activation of each unit near ``sparsity``) or "top-k" (all but the largest set to 0).
+        sparse: None, "l1", "kl" (mean activation of each unit near ``sparsity``) or "top-k" (all but the largest set to 0).
         sparsity: Wanted mean activation of "kl", share of the units that "top-k" keeps.
         sparse_weight: Weight of the penalties "l1" and "kl" beside the loss, which is summed over features.
         contract: Weight of the contractive penalty, the squared norm of the encoder's Jacobian: exact where the encoder is one
@@ -85,7 +85,7 @@ class Autoencoder(Coder):
     Example:
         >>> from sklearn.datasets import load_digits
         >>> X = load_digits().data[:600] / 16
-        >>> model = Autoencoder(code_size=4, epochs=20, random_state=0, verbose=0).fit(X)
+        >>> model = Autoencoder(code_size=4, epochs=80, batch_size=32, random_state=0, verbose=0).fit(X)
         >>> model.transform(X).shape, model.reconstruction_error_ < model.pca_error_
         ((600, 4), True)
     """
@@ -98,9 +98,9 @@ class Autoencoder(Coder):
         "code_activation": (Of(str, "an activation's name"), NONE),
         "loss": Choice(("squared_error", "log_loss")),
         "output": (Choice(("linear", "logistic")), NONE),
-        "corruption": Choice(CORRUPTIONS),
+        "corruption": (Choice(CORRUPTIONS), NONE),
         "level": Number(0),
-        "sparse": Choice(("none", "l1", "kl", "top-k")),
+        "sparse": (Choice(("l1", "kl", "top-k")), NONE),
         "sparsity": Number(0, 1, open_low=True, open_high=True),
         "sparse_weight": Number(0),
         "contract": Number(0),
@@ -124,9 +124,9 @@ class Autoencoder(Coder):
         code_activation: str | None = None,
         loss: str = "squared_error",
         output: str | None = None,
-        corruption: str = "none",
+        corruption: str | None = None,
         level: float = 0.3,
-        sparse: str = "none",
+        sparse: str | None = None,
         sparsity: float = 0.1,
         sparse_weight: float = 0.1,
         contract: float = 0.0,
@@ -220,7 +220,7 @@ class Autoencoder(Coder):
             )
         if self.tied and self.network != "dense":
             raise ParameterError(f"{name}: tied=True with network={self.network!r}; expected 'dense'. Set tied=False.")
-        if self.corruption not in ("none", "gaussian") and not 0 < self.level < 1:
+        if self.corruption not in (None, "gaussian") and not 0 < self.level < 1:
             raise ParameterError(
                 f"{name}: level={self.level!r} with corruption={self.corruption!r}; expected a share between 0 and 1."
             )
@@ -269,7 +269,7 @@ class Autoencoder(Coder):
         """Which of the two loops trains this network, or would."""
         names = {self.activation, self._code_function()}
         loss = self._output() == ("logistic" if self.loss == "log_loss" else "linear")
-        plain = self.network == "dense" and not self.tied and self.sparse == "none" and not self.contract
+        plain = self.network == "dense" and not self.tied and self.sparse is None and not self.contract
         parts = (plan.accumulate or 1) > 1
         asked = parts or plan.ema is not None or plan.gradient_clip is not None or plan.precision == "bf16"
         output = "logistic" if self.loss == "log_loss" else "identity"

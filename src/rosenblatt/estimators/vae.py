@@ -81,7 +81,7 @@ class VariationalAutoencoder(Coder):
     Example:
         >>> from sklearn.datasets import load_digits
         >>> X = (load_digits().data[:500] > 7).astype(np.uint8)
-        >>> model = VariationalAutoencoder(code_size=4, epochs=10, random_state=0, verbose=0).fit(X)
+        >>> model = VariationalAutoencoder(code_size=4, epochs=30, random_state=0, verbose=0).fit(X)
         >>> model.likelihood_, model.sample(3).shape, bool(model.score(X) > -64 * np.log(2))
         ('bernoulli', (3, 64), True)
     """

@@ -26,8 +26,8 @@ def kl_sparsity(code: Float[Tensor, "N Z"], target: float) -> Float[Tensor, ""]:
         Lee, Ekanadham & Ng 2008; Ng 2011, CS294A lecture notes "Sparse autoencoder", section 3.
 
     Example:
-        >>> float(kl_sparsity(torch.full((4, 3), 0.25), 0.25))
-        0.0
+        >>> round(float(kl_sparsity(torch.full((4, 1), 0.5), 0.1)), 4)
+        0.3681
     """
     mean = code.mean(0).clamp(1e-6, 1 - 1e-6)
     rho = torch.full_like(mean, target)

@@ -25,6 +25,17 @@ from rosenblatt.losses.code import top_k
 Function = Callable[[Tensor], Tensor]
 
 
+def keeping_gain(activation: Function) -> float:
+    """1 / sqrt(E f(z)²) for a standard normal z: He et al. 2015 (arXiv:1502.01852, eq. 10) for any activation f.
+
+    Example:
+        >>> round(keeping_gain(torch.relu), 2)
+        1.41
+    """
+    z = torch.special.ndtri((torch.arange(4096, device="cpu", dtype=torch.float64) + 0.5) / 4096)  # its quantiles
+    return float(activation(z).square().mean().clamp(min=1e-2) ** -0.5)
+
+
 class DenseAutoencoder(nn.Module):
     """Dense layers down to the code and the same widths up again.
 
@@ -52,6 +63,17 @@ class DenseAutoencoder(nn.Module):
         else:
             self.decoder = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes[::-1]))
         self.activation, self.code_activation, self.output, self.keep = activation, code_activation, output, keep
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        """Weights that keep the variance from layer to layer: PyTorch's own let it vanish in a deep chain."""
+        halves = [(self.encoder, 1.0)] if self.decoder is None else [(self.encoder, 1.0), (self.decoder, 1.0)]
+        for layers, gain in halves:
+            for layer in layers:
+                nn.init.normal_(layer.weight, std=gain / layer.in_features**0.5)
+                nn.init.zeros_(layer.bias)
+                gain = keeping_gain(self.activation)
 
     def before_code(self, x: Float[Tensor, "N D"]) -> Float[Tensor, "N Z"]:
         """The code before its function."""

@@ -89,8 +89,8 @@ class VAE(nn.Module):
         """Logits of the Bernoulli likelihood, means of the Gaussian one."""
         return self.decoder(z if c is None else torch.cat([z, c], 1)).flatten(1).float()
 
-    def forward(self, x: Float[Tensor, "N D"], c: Float[Tensor, "N K"] | None = None) -> Float[Tensor, "N D"]:
-        """Decoded mean code: deterministic."""
+    def forward(self, x: Float[Tensor, "N _"], c: Float[Tensor, "N K"] | None = None) -> Float[Tensor, "N D"]:
+        """Decoded mean code: deterministic. The label columns may follow those of x."""
         if c is None and self.labels:
             x, c = x[:, : self.features], x[:, self.features :]
         return self.decode(self.encode(x, c)[0], c)

@@ -343,7 +343,9 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         "worst_mistakes"; for the multilayer perceptrons "weights", where the inputs are square pictures, and
         "activations", and with y "gradient_flow" and, where no layer is wider than 24, "paths"; for both "gradient_norms"
         where epochs were recorded; for a `Perceptron` "weights"; for a `Forecaster` (X is a series)
-        "forecast" and "gradient_through_time"; for a `LanguageModel` (X is a text) the latter;
+        "forecast" and "gradient_through_time"; for autoencoders with X "code_map" (coloured by y) and "reconstructions", for
+        variational ones of pictures "samples" and "traversal", and for codes of two numbers "code_grid"; for a
+        `LanguageModel` (X is a text) "gradient_through_time";
         for an `RNNClassifier` nothing else.
         "forecast" and "gradient_through_time"; for a `LanguageModel`
         (X is a text) the latter; for a `GAN` "samples", "game" and with X "nearest".
@@ -366,6 +368,10 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         curves = {"learning_curves": learning_curves(estimator.history_)}
     else:
         curves = {}
+    if hasattr(estimator, "code_size_"):
+        from rosenblatt.report.codes import coder_pictures
+
+        return coder_pictures(estimator, X, y) | curves
     if hasattr(estimator, "picture_shape_"):
         shown = {"filters": filters(estimator)}
         if X is not None:

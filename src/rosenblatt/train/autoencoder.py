@@ -38,7 +38,7 @@ class Recipe:
         corruption, level: See `rosenblatt.data.corrupt.corrupt`.
         low, high: Ends of the prepared data, for "salt".
         shape: (C, H, W) of pictures, for "patches".
-        sparse: "none", "l1", "kl" or "top-k" (which is the network's own).
+        sparse: None, "l1", "kl" or "top-k" (which is the network's own).
         target: Mean activation that "kl" wants.
         sparse_weight: Of the penalties "l1" and "kl".
         contract: Weight of the contractive penalty.
@@ -46,12 +46,12 @@ class Recipe:
     """
 
     loss: str = "squared_error"
-    corruption: str = "none"
+    corruption: str | None = None
     level: float = 0.0
     low: float = 0.0
     high: float = 1.0
     shape: tuple[int, int, int] | None = None
-    sparse: str = "none"
+    sparse: str | None = None
     target: float = 0.05
     sparse_weight: float = 0.0
     contract: float = 0.0
