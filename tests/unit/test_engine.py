@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from rosenblatt.backprop import compiling, functions, kernels
+from rosenblatt.backprop import compiling, engine, functions, kernels
 from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer, covers, epoch, one_blas_thread
 
 
@@ -163,6 +163,55 @@ def test_threads_stop_together(monkeypatch):
     assert epoch(chain, optimizer, X, y, None, np.arange(30), 7)[1:] == (3, "layers.0")
     assert np.isfinite(chain.flat).all()
     assert optimizer.steps == 2
+
+
+def test_who_takes_the_shares_changes_no_bit(monkeypatch):
+    monkeypatch.setattr(CompiledChain, "threads", lambda self, batch: 3)
+    X, y = table(61)
+    ends = []
+    for numbers in ((1, 1, 1), (3, 3, 3), (2, 1, 3)):
+        chain = network(dropout=0.2)
+        optimizer = CompiledOptimizer("adam", chain, learning_rate=0.01)
+        losses = []
+        for number in numbers:
+            monkeypatch.setattr(engine._Alone, "threads", lambda self, shares, number=number: number)
+            losses.append(epoch(chain, optimizer, X, y, None, np.arange(61), 5)[0])
+        ends.append((losses, chain.flat))
+    for losses, flat in ends[1:]:
+        assert losses == ends[0][0]
+        assert (flat == ends[0][1]).all()
+
+
+def test_an_epoch_that_stops_in_its_middle_goes_on(monkeypatch):
+    X, y = table(61)
+    whole, broken = network(dropout=0.2), network(dropout=0.2)
+    expected = epoch(whole, CompiledOptimizer("adam", whole, learning_rate=0.01), X, y, None, np.arange(61), 5)
+    real, order = kernels.run_epoch, 12
+
+    def interrupted(*arguments):
+        if arguments[-3] == 0:  # as if the threads had waited too long for each other
+            arguments = (*arguments[:order], arguments[order][:40], *arguments[order + 1 :])
+        return real(*arguments)
+
+    monkeypatch.setattr(kernels, "run_epoch", interrupted)
+    found = epoch(broken, CompiledOptimizer("adam", broken, learning_rate=0.01), X, y, None, np.arange(61), 5)
+    assert found == expected
+    assert (broken.flat == whole.flat).all()
+    assert broken.alone.threads(2) == 1
+
+
+def test_after_waiting_too_long_threads_are_tried_again_later():
+    alone = engine._Alone()
+    assert alone.threads(2) == 2
+    alone.note(crowded=False)
+    assert alone.threads(2) == 2
+    for wanted in (2, 4, 8):
+        alone.note(crowded=True)
+        counts = 0
+        while alone.threads(2) == 1:
+            alone.note(crowded=False)
+            counts += 1
+        assert counts == wanted
 
 
 def test_threads_by_work():

@@ -69,6 +69,25 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+class _Alone:
+    """When to keep to one thread: where others use the cores, two that wait for each other are slower than one."""
+
+    def __init__(self) -> None:
+        self.epochs, self.penalty = 0, 1
+
+    def threads(self, shares: int) -> int:
+        """How many threads are to take the shares now."""
+        return 1 if self.epochs else shares
+
+    def note(self, *, crowded: bool) -> None:
+        """After a part of an epoch that ended because the threads waited too long, or after the rest of it."""
+        if crowded:
+            self.penalty = min(2 * self.penalty, 64)
+            self.epochs = self.penalty
+        elif self.epochs:
+            self.epochs -= 1
+
+
 class _OneThread:
     """BLAS on one thread while anyone is inside: the engine has its own threads, and several fits may run at once.
 
@@ -144,7 +163,7 @@ class CompiledChain:
         self.table = _table(self.shapes, functions)
         self.codes = np.array([functions[0] if functions else 0, OUTPUTS[output], LOSSES[loss]])
         self.alpha, self.dropout, self.seed, self.step = float(alpha), float(dropout), np.int64(seed), 0
-        self.norms = np.zeros(len(self.shapes))
+        self.norms, self.alone = np.zeros(len(self.shapes)), _Alone()
         self._buffers: list[tuple[np.ndarray, ...]] = []
 
     @property
@@ -373,28 +392,33 @@ def _epoch(
 ) -> tuple[float, int | None, str | None]:
     order = np.ascontiguousarray(order, dtype=np.int64)
     batch_size = int(min(batch_size, len(order)))
-    threads, kind = chain.threads(batch_size), chain.flat.dtype
-    if len(chain.gradients) != threads:
-        chain.gradients = np.zeros((threads, len(chain.flat)), kind)
+    shares, kind = chain.threads(batch_size), chain.flat.dtype
+    if len(chain.gradients) != shares:
+        chain.gradients = np.zeros((shares, len(chain.flat)), kind)
     second = optimizer.second if optimizer.second is not None else np.empty(0, kind)
     coupled = 0.0 if optimizer.kind == "adamw" else float(optimizer.weight_decay)
-    checks, place = np.zeros((threads, 8)), np.zeros(meeting.SIZE, np.int64)
     numbers, rates, code = chain._numbers(coupled), optimizer._rates(), optimizer._code()
-    data = _plain(X), _plain(y), _weights(weight, kind)
-    rooms = [chain._room(-(-batch_size // threads), thread) for thread in range(threads)]
-
-    def run(thread: int) -> tuple[float, int, int, int]:
-        post, slope, rows_x, rows_y, rows_w = rooms[thread]
-        return kernels.run_epoch(
-            chain.flat, chain.gradients, optimizer.first, second, chain.table, chain.codes, numbers, rates, code, *data,
-            order, batch_size, rows_x, rows_y, rows_w, post, slope, chain.seed, chain.step, optimizer.steps, thread,
-            checks, place,
-        )  # fmt: skip
-
+    data, notes = (_plain(X), _plain(y), _weights(weight, kind)), np.zeros((shares, 8))
+    start, bad = 0, 0
     with one_blas_thread():
-        done = [run(0)] if threads == 1 else _together(run, threads)
-    total = sum(part[0] for part in done)
-    bad, chain.step, optimizer.steps = done[0][1:]
+        while start < len(order) and not bad:
+            threads, place = chain.alone.threads(shares), np.zeros(meeting.SIZE, np.int64)
+            rooms = [chain._room(-(-batch_size // shares), thread) for thread in range(threads)]
+
+            def run(
+                thread: int, threads: int = threads, place: Any = place, rooms: Any = rooms, at: int = start
+            ) -> Any:
+                post, slope, rows_x, rows_y, rows_w = rooms[thread]
+                return kernels.run_epoch(
+                    chain.flat, chain.gradients, optimizer.first, second, chain.table, chain.codes, numbers, rates, code,
+                    *data, order, batch_size, rows_x, rows_y, rows_w, post, slope, chain.seed, chain.step,
+                    optimizer.steps, thread, threads, at, notes, place,
+                )  # fmt: skip
+
+            done = [run(0)] if threads == 1 else _together(run, threads)
+            start, bad, chain.step, optimizer.steps = done[0]
+            chain.alone.note(crowded=start < len(order) and not bad)
+    total = float(notes[:, 1].sum())
     last = order[(len(order) - 1) // batch_size * batch_size :]
     weight_of_last = kernels.weigh(data[2], last)
     if weight_of_last:

@@ -1,8 +1,8 @@
 """The compiled pieces of `rosenblatt.backprop.engine`: dropout, outputs, losses, gradients, updates and the epoch.
 
-An epoch may run on several threads at once, all inside `run_epoch`: each takes its share of every batch, sums its gradient,
-and then moves its share of the parameters. They meet twice a step, so the result depends on how many there are, but never
-on which is faster.
+An epoch may run on several threads at once, all inside `run_epoch`: each takes its shares of every batch, sums their gradients,
+and then moves its shares of the parameters. They meet twice a step. The result depends on how many shares there are, but neither
+on how many threads take them nor on which is faster.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ OUT_IDENTITY, OUT_LOGISTIC, OUT_SOFTMAX, OUT_EXP = range(4)
 SQUARED, LOG, POISSON = range(3)
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
 FAN_IN, FAN_OUT, COEF, INTERCEPT, WIDTH_BEFORE, FUNCTION = range(6)
+LOOK = 8
+"""Batches after which threads look whether they hold each other up."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -441,27 +443,29 @@ def step_part(low, high, decayed, flat, gradients, first, second, numbers, rates
 @njit(cache=True, nogil=True, error_model="numpy")
 def run_epoch(
     flat, gradients, first, second, table, codes, numbers, rates, kind_of, X, y, weight, order, batch_size,
-    rows_x, rows_y, rows_w, post, slope, seed, step, steps, thread, checks, meeting,
+    rows_x, rows_y, rows_w, post, slope, seed, step, steps, thread, threads, start, notes, meeting,
 ):  # fmt: skip
     """One pass over the rows named by ``order``; called by each thread with its number and its own buffers.
 
     Args:
-        gradients: One row a thread.
+        gradients: One row a share of the batch.
         X: The whole table.
         y: Its targets.
         weight: Its sample weights, or none at all.
         order: Row numbers.
         batch_size: Samples a step.
-        rows_x: Buffer of this thread's share of a batch of X.
-        rows_y: Buffer of its share of y.
-        rows_w: Buffer of its share of the weights.
+        rows_x: Buffer of one share of a batch of X.
+        rows_y: Buffer of one share of y.
+        rows_w: Buffer of one share of the weights.
         kind_of: As of `move`.
         rates: As of `move`.
         first: As of `move`.
         second: As of `move`; empty where the optimizer has one moment.
         steps: Steps that the optimizer has made.
         thread: Number of this thread, from 0.
-        checks: One number a thread, spread over cache lines: 0 or NaN.
+        threads: How many there are; each takes as many shares.
+        start: Row of the order with which to begin.
+        notes: A row a share, on cache lines of their own: 0 or NaN, sum of losses, meetings that had to wait.
         meeting: Of `rosenblatt.backprop.meeting.meet`.
         flat: As of `summed_gradient`.
         table: As of `summed_gradient`.
@@ -473,34 +477,48 @@ def run_epoch(
         step: As of `summed_gradient`.
 
     Returns:
-        This thread's share of the sum of losses, number of the bad batch from 1 (0: none), dropout steps and optimizer
-        steps so far.
+        Row of the order that comes next: all of it, or less where the threads wait for each other too long; number of the bad
+        batch from 1 (0: none), dropout steps and optimizer steps so far.
     """
-    sum_of_losses, count, batch, threads = 0.0, order.size, 0, gradients.shape[0]
-    decayed, size, gradient = table[0, INTERCEPT], flat.size, gradients[thread]
-    low, high = size * thread // threads, size * (thread + 1) // threads
-    for start in range(0, count, batch_size):
-        rows = min(batch_size, count - start)
+    count, shares, waits = order.size, gradients.shape[0], 0
+    decayed, size, batch = table[0, INTERCEPT], flat.size, start // batch_size
+    own, end = shares * thread // threads, shares * (thread + 1) // threads
+    for begin in range(start, count, batch_size):
+        rows = min(batch_size, count - begin)
         batch += 1
-        total = weigh(weight, order[start : start + rows])
+        total = weigh(weight, order[begin : begin + rows])
         if total == 0.0:
             continue
-        mine = order[start + rows * thread // threads : start + rows * (thread + 1) // threads]
-        n = mine.size
-        gather(X, y, weight, mine, rows_x, rows_y, rows_w)
-        w = rows_w[:n] if weight.size else rows_w[:0]
-        key = step * threads + thread  # each share drops units of its own
-        loss = summed_gradient(flat, gradient, table, codes, rows_x[:n], rows_y[:n], w, post, slope, numbers, seed, key)
-        checks[thread, 0] = spoiled(gradient) + 0.0 * loss
-        meet(meeting, threads)
-        bad = False
-        for other in range(threads):
-            bad |= checks[other, 0] != 0.0
+        for share in range(own, end):
+            chosen = order[begin + rows * share // shares : begin + rows * (share + 1) // shares]
+            n = chosen.size
+            gather(X, y, weight, chosen, rows_x, rows_y, rows_w)
+            w = rows_w[:n] if weight.size else rows_w[:0]
+            gradient, key = gradients[share], step * shares + share  # each share drops units of its own
+            loss = summed_gradient(
+                flat, gradient, table, codes, rows_x[:n], rows_y[:n], w, post, slope, numbers, seed, key
+            )
+            notes[share, 0] = spoiled(gradient) + 0.0 * loss
+            notes[share, 3] = loss
+        notes[own, 2] = waits
+        waits += 1 if meet(meeting, threads) else 0
+        bad, waited = False, 0.0
+        for share in range(shares):
+            bad |= notes[share, 0] != 0.0
+            waited += notes[share, 2]
         if bad:
-            return sum_of_losses, batch, step, steps
+            return begin, batch, step, steps
         step += 1
         steps += kind_of == ADAM  # only its bias correction counts them
-        square = step_part(low, high, decayed, flat, gradients, first, second, numbers, rates, kind_of, total, steps)
-        sum_of_losses += (loss + 0.5 * numbers[0] * square) / total * rows
-        meet(meeting, threads)
-    return sum_of_losses, 0, step, steps
+        for share in range(own, end):
+            low, high = size * share // shares, size * (share + 1) // shares
+            square = step_part(
+                low, high, decayed, flat, gradients, first, second, numbers, rates, kind_of, total, steps
+            )
+            notes[share, 1] += (notes[share, 3] + 0.5 * numbers[0] * square) / total * rows
+        waits += 1 if meet(meeting, threads) else 0
+        if batch % LOOK == 0:
+            if waited > LOOK:  # of twice as many meetings
+                return begin + rows, 0, step, steps
+            waits = 0
+    return count, 0, step, steps
