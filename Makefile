@@ -68,6 +68,13 @@ bench-vision: $(VENV)/bench ## convnets beside plain and tuned PyTorch, skorch, 
 bench-autoencoder: $(VENV)/core ## autoencoders beside PyTorch, PCA and an isolation forest, eight minutes; more by PARTS="digits vae"
 	$(BIN)/python benchmarks/autoencoder.py $(PARTS)
 
+.PHONY: bench-text bench-forecast
+bench-text: $(VENV)/test ## language models beside a plain PyTorch loop, and tinyshakespeare in three minutes; about six minutes
+	$(BIN)/python benchmarks/text.py
+
+bench-forecast: $(VENV)/core ## forecasts beside the baselines and darts' published figures; about six minutes
+	$(BIN)/python benchmarks/forecast.py
+
 docs: $(VENV)/docs ## the pages of docs/ as a site, in site/
 	$(BIN)/python -m mkdocs build --strict --quiet
 

@@ -70,6 +70,7 @@ def test_a_convnet_minds_moved_digits_less_than_an_mlp(tmp_path):
     assert (tmp_path / "i.png").stat().st_size > 10_000
 
 
+<<<<<<< HEAD
 def test_the_pictures_of_the_autoencoders(tmp_path):
     errors = runpy.run_path(str(ROOT / "docs_src" / "autoencoder.py"))["draw"](tmp_path / "a.png", epochs=60)
     assert errors["Autoencoder, 8 numbers"] < errors["PCA, 8 numbers"]
@@ -77,3 +78,22 @@ def test_the_pictures_of_the_autoencoders(tmp_path):
     assert -64 * 0.6932 < nats < 0
     assert (tmp_path / "a.png").stat().st_size > 5_000
     assert (tmp_path / "v.png").stat().st_size > 5_000
+=======
+def test_the_pages_of_recurrent_networks_draw_and_learn(tmp_path):
+    flow = runpy.run_path(str(ROOT / "docs_src" / "gradient_flow.py"))["draw"](tmp_path / "flow.png")
+    left = {name: found[0] / found[-1] for name, found in flow.items()}
+    assert left["Elman, usual start"] < 1e-15
+    assert left["LSTM, forget gate at 0.50"] < 1e-12 < 1e-8 < left["LSTM, forget gate at 0.73"] < 1e-3
+    assert left["LSTM, forget gate at 0.98"] > 0.1
+    page = runpy.run_path(str(ROOT / "docs_src" / "language.py"))
+    text = page["sources"](10_000)
+    assert "import" in text
+    model = page["learn"](text, hidden_size=16, epochs=1, verbose=0)
+    assert model.validation_loss_ < 4.6
+    assert set(page["compare"](text, tmp_path / "g.png", hidden_size=8, context=16, epochs=1)) == {
+        "elman",
+        "gru",
+        "lstm",
+    }
+    assert (tmp_path / "g.png").stat().st_size > 10_000
+>>>>>>> e07dbc8 (Pages and pictures of recurrent networks and language models, benchmarks of text and forecasts, bad series by test, sktime's checks)

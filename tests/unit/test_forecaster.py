@@ -3,7 +3,7 @@ import pytest
 from sklearn.base import clone
 
 import rosenblatt as rb
-from rosenblatt.errors import DataError, ParameterError
+from rosenblatt.errors import DataError, NonFiniteError, ParameterError, ShapeError
 from rosenblatt.export import export
 
 T = np.arange(140)
@@ -78,3 +78,44 @@ def test_bad_input():
     with pytest.raises(ParameterError, match="levels between 0 and 1"):
         rb.Forecaster(**QUICK, quantiles=(0, 1.0)).fit(WAVE)
     assert rb.Forecaster(**QUICK).fit(np.full(60, 7.0)).predict() == pytest.approx(7, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "error", "match"),
+    [
+        ({}, {}, DataError, "the panel is empty"),
+        ([WAVE, np.column_stack([WAVE, WAVE])], {}, DataError, "differ in columns or frequency"),
+        ([WAVE, WAVE], {"past": WAVE}, DataError, "past covariates of a panel; expected a dict or list of 2"),
+        ({"a": WAVE, "b": WAVE}, {"future": {"a": WAVE, "c": WAVE}}, DataError, "no covariates of the series 'b'"),
+        (WAVE, {"past": WAVE[:50]}, ShapeError, "50 rows of covariates; expected at least 140"),
+        (WAVE, {"past": np.r_[np.nan, WAVE[1:]]}, NonFiniteError, "the first row has a missing value"),
+        (WAVE, {"frequency": "D"}, DataError, "frequency"),
+        ("absent.csv", {}, DataError, "there is no file absent.csv"),
+    ],
+)
+def test_bad_series_and_covariates(y, options, error, match):
+    with pytest.raises(error, match=match):
+        rb.Forecaster(**QUICK).fit(y, **options)
+
+
+def test_bad_horizons_origins_and_windows():
+    with pytest.raises(ParameterError, match="expected at least 14 for subtract='season'"):
+        rb.Forecaster(**{**QUICK, "window": 10}, subtract="season").fit(WAVE)
+    with pytest.raises(DataError, match="leave no 99 origins"):
+        rb.Forecaster(**QUICK).backtest(WAVE, origins=99)
+    with pytest.raises(ParameterError, match="stride=0; expected an integer >= 1"):
+        rb.Forecaster(**QUICK).backtest(WAVE, stride=0)
+    model = rb.Forecaster(**QUICK).fit(WAVE)
+    with pytest.raises(ParameterError, match="horizon=0; expected an integer >= 1"):
+        model.predict(0)
+    with pytest.raises(DataError, match="5 steps are known; expected at least the window of 14"):
+        model.predict(y=WAVE[:5])
+    with pytest.raises(ShapeError, match="2 targets, 0 past and 0 future covariates; expected 1 targets"):
+        model.predict(y=np.column_stack([WAVE, WAVE]))
+
+
+def test_several_targets_at_once():
+    model = rb.Forecaster(**QUICK).fit(np.column_stack([WAVE, 2 * WAVE]))
+    assert model.predict().shape == (4, 2)
+    assert model.predict_quantiles(6).shape == (6, 2, 3)
+    assert set(model.backtest(np.column_stack([WAVE, 2 * WAVE]), origins=2).errors) == set(model.scores_)

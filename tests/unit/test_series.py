@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from rosenblatt.data.series import read_panel, read_series
-from rosenblatt.errors import DataError, NonFiniteError
+from rosenblatt.errors import ColumnError, DataError, NonFiniteError, ShapeError
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,41 @@ def test_bad_series_are_refused():
 def test_a_panel_is_read_from_a_long_table():
     table = pd.DataFrame({"t": ["2020-01", "2020-02", "2020-03"] * 2, "id": ["a"] * 3 + ["b"] * 3, "y": range(6)})
     assert [s.values[0, 0] for s in read_panel(table, series="id").values()] == [0, 3]
+
+
+DAYS = ["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "error", "match"),
+    [
+        (["a", "b"], {}, DataError, "something else than numbers"),
+        (np.zeros((2, 2, 2)), {}, ShapeError, r"3 axes \(2, 2, 2\)"),
+        (np.zeros(0), {}, DataError, r"the series is empty \(0, 1\)"),
+        (np.full(5, np.nan), {}, DataError, "all 5 values are missing"),
+        (
+            pl.DataFrame({"t": DAYS, "y": [1.0] * 4}),
+            {"time": "when"},
+            ColumnError,
+            "no column 'when'; expected one of t, y",
+        ),
+        (pl.DataFrame({"t": DAYS, "y": [1.0] * 4}), {"target": ["z"]}, ColumnError, "no column 'z'"),
+        (pl.DataFrame({"t": DAYS}), {}, ColumnError, "no column of values beside the time"),
+        (pl.DataFrame({"t": DAYS, "u": DAYS, "y": [1.0] * 4}), {}, ColumnError, "t, u may hold the time"),
+        (pl.DataFrame({"t": [*DAYS[:3], None], "y": [1.0] * 4}), {}, DataError, "1 rows have no time in column 't'"),
+        (pl.DataFrame({"t": ["soon"] * 4, "y": [1.0] * 4}), {}, DataError, "'t' is no time"),
+        (pl.DataFrame({"t": DAYS[:2], "y": [1.0] * 2}), {}, DataError, "2 time stamps; expected at least 3"),
+        (pl.DataFrame({"t": [1.0, 1.5, 2.0], "y": [1.0] * 3}), {"time": "t"}, DataError, "are fractions"),
+    ],
+)
+def test_what_is_no_series_is_refused_by_name(source, options, error, match):
+    with pytest.raises(error, match=match):
+        read_series(source, **options)
+
+
+def test_a_grid_of_mostly_gaps_and_an_unknown_series_column():
+    days = [f"2020-01-{d:02d}" for d in (1, 2, 3)] + ["2031-01-01"]
+    with pytest.raises(DataError, match=r"gaps|irregular|missing"):
+        read_series(pl.DataFrame({"t": days, "y": [1.0] * 4}))
+    with pytest.raises(ColumnError, match="no column 'id'"):
+        read_panel(pl.DataFrame({"t": DAYS, "y": [1.0] * 4}), series="id")

@@ -33,6 +33,10 @@ class SktimeForecaster(_Base or object):  # type: ignore[misc]
 
     Raises:
         MissingExtraError: sktime is not installed.
+
+    Example:
+        >>> from sktime.datasets import load_airline  # doctest: +SKIP
+        >>> SktimeForecaster(horizon=6, season=12).fit(load_airline()).predict(fh=[1, 2, 3])  # doctest: +SKIP
     """
 
     _tags: ClassVar[dict[str, Any]] = {
@@ -70,6 +74,7 @@ class SktimeForecaster(_Base or object):  # type: ignore[misc]
         self.epochs = epochs
         self.random_state = random_state
         super().__init__()
+        self.set_config(remember_data=True)  # forecasts go on from the series of fit and update
 
     def _fit(self, y: Any, X: Any, fh: Any) -> SktimeForecaster:
         settings = self.get_params(deep=False)
