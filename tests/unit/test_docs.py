@@ -70,7 +70,6 @@ def test_a_convnet_minds_moved_digits_less_than_an_mlp(tmp_path):
     assert (tmp_path / "i.png").stat().st_size > 10_000
 
 
-<<<<<<< HEAD
 def test_the_pictures_of_the_autoencoders(tmp_path):
     errors = runpy.run_path(str(ROOT / "docs_src" / "autoencoder.py"))["draw"](tmp_path / "a.png", epochs=60)
     assert errors["Autoencoder, 8 numbers"] < errors["PCA, 8 numbers"]
@@ -78,7 +77,8 @@ def test_the_pictures_of_the_autoencoders(tmp_path):
     assert -64 * 0.6932 < nats < 0
     assert (tmp_path / "a.png").stat().st_size > 5_000
     assert (tmp_path / "v.png").stat().st_size > 5_000
-=======
+
+
 def test_the_pages_of_recurrent_networks_draw_and_learn(tmp_path):
     flow = runpy.run_path(str(ROOT / "docs_src" / "gradient_flow.py"))["draw"](tmp_path / "flow.png")
     left = {name: found[0] / found[-1] for name, found in flow.items()}
@@ -96,4 +96,3 @@ def test_the_pages_of_recurrent_networks_draw_and_learn(tmp_path):
         "lstm",
     }
     assert (tmp_path / "g.png").stat().st_size > 10_000
->>>>>>> e07dbc8 (Pages and pictures of recurrent networks and language models, benchmarks of text and forecasts, bad series by test, sktime's checks)
