@@ -116,7 +116,7 @@ def draw(found, path):
 
 def main(source="digits", path=PICTURE, log=None):
     # on few digits an epoch is few steps: more of them, and the share without dropout's help is smaller still
-    options = {"epochs": 20, "few": 200, "batch_size": 32} if source == "digits" else {}
+    options = {"epochs": 10, "few": 200, "batch_size": 32} if source == "digits" else {}
     found = measure(*{"digits": digits, "mnist": mnist}[source](), shifts=range(7), **options)
     draw(found, path)
     if log is not None:
