@@ -356,6 +356,11 @@ def test_muon_turns_filters_and_hidden_matrices_and_leaves_the_rest_to_adam():
         assert a.grad is not None
 
 
+def test_muon_refuses_shares_of_weights():
+    with pytest.raises(ParameterError, match="a share of a filter cannot be orthogonalised; expected sharded=False"):
+        make_optimizer(filters(), Plan(optimizer="muon", sharded=True).over(STANDARD), 1e-2)
+
+
 def test_muon_learns_and_its_state_goes_through_a_file_of_plain_tensors():
     x = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     y = (x.mean((1, 2, 3)) > 0).long()

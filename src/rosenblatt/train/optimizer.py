@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rosenblatt.errors import ParameterError
 from rosenblatt.train.muon import Muon
 from rosenblatt.train.plan import Plan
 
@@ -20,6 +21,9 @@ def make_optimizer(module: nn.Module, plan: Plan, learning_rate: float) -> torch
         module: The network.
         plan: A complete plan (see `Plan.over`).
         learning_rate: Top of the schedule.
+
+    Raises:
+        ParameterError: Muon over weights of which each process holds a share.
     """
     trainable = [p for p in module.parameters() if p.requires_grad]
     groups = [
@@ -34,6 +38,11 @@ def make_optimizer(module: nn.Module, plan: Plan, learning_rate: float) -> torch
         nesterov = bool(plan.nesterov) and momentum > 0
         return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
     if plan.optimizer == "muon":
+        if plan.sharded:
+            raise ParameterError(
+                "Plan(optimizer='muon', sharded=True): a share of a filter cannot be orthogonalised; expected sharded=False, or "
+                "another optimizer such as 'adam'."
+            )
         return Muon(_by_kind(module, plan), learning_rate, momentum=momentum, fused=fused)
     if plan.optimizer == "rmsprop":
         return torch.optim.RMSprop(groups, lr=learning_rate, momentum=0.0, alpha=0.99)
