@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint shapes slow bench bench-dense bench-memory bench-vision docs size clean bench-gan bench-autoencoder
+.PHONY: help demo test lint shapes slow bench bench-dense bench-memory bench-vision docs size clean bench-gan bench-autoencoder bench-translation
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,11 @@ bench-text: $(VENV)/test ## language models beside a plain PyTorch loop, and tin
 
 bench-forecast: $(VENV)/core ## forecasts beside the baselines and darts' published figures; about six minutes
 	$(BIN)/python benchmarks/forecast.py
+
+bench-translation: $(VENV)/test ## Multi30k English-German in ROSENBLATT_DATA: two networks, two hours on one thread, and the search
+	$(BIN)/python benchmarks/translation.py train attention-gru
+	$(BIN)/python benchmarks/translation.py train transformer
+	$(BIN)/python benchmarks/translation.py search out/translation/transformer.safetensors
 
 docs: $(VENV)/docs ## the pages of docs/ as a site, in site/
 	$(BIN)/python -m mkdocs build --strict --quiet

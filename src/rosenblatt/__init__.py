@@ -23,6 +23,7 @@ _WHERE = {
     "RNNClassifier": "rosenblatt.estimators.recurrent",
     "GAN": "rosenblatt.estimators.gan",
     "StyleTransfer": "rosenblatt.estimators.style",
+    "Translator": "rosenblatt.estimators.translator",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
     "find_learning_rate": "rosenblatt.estimators.learning_rate",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.recurrent import RNNClassifier as RNNClassifier
     from rosenblatt.estimators.shallow import shallow_baseline as shallow_baseline
     from rosenblatt.estimators.style import StyleTransfer as StyleTransfer
+    from rosenblatt.estimators.translator import Translator as Translator
     from rosenblatt.estimators.vae import VariationalAutoencoder as VariationalAutoencoder
     from rosenblatt.files import load as load
     from rosenblatt.files import save as save

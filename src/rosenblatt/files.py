@@ -51,6 +51,7 @@ ESTIMATORS = (
     "Autoencoder",
     "VariationalAutoencoder",
     "GAN",
+    "Translator",
 )
 """The only estimators that a file may name."""
 

@@ -38,6 +38,7 @@ SYSTEMS = (
     ("airbench", "CNNClassifier(network='airbench')", 2024, "small photographs in few passes: whitening, Muon"),
     ("forecaster", "Forecaster", 1997, "recurrent network for time series, beside three baselines"),
     ("rnn", "RNNClassifier", 1997, "recurrent classifier of texts and series"),
+    ("translator", "Translator", 2014, "attention-GRU or Transformer (2017) for pairs of sentences"),
     ("language", "LanguageModel", 1997, "recurrent language model, or a small Transformer (2017)"),
 )
 
@@ -214,6 +215,37 @@ def sample(
         "top_p": top_p, "random_state": random_state,
     }  # fmt: skip
     use.sample(model, given, option or [], out=out, force=force, as_json=as_json)
+
+
+@app.command()
+def translate(
+    model: Model,
+    text: Annotated[_Texts, typer.Argument(help="Sentences; left out, they are read from --file or stdin.")] = None,
+    file: Annotated[Optional[Path], typer.Option("--file", "-f", help="A file with one sentence a line.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="The file to write instead of stdout.")] = None,  # noqa: UP045
+    direction: Annotated[str, typer.Option(help="forward or backward.")] = "forward",
+    beam: Annotated[int, typer.Option(help="Translations under way at a time; 1 is greedy.")] = 5,
+    length_penalty: Annotated[float, typer.Option(help="0 prefers short translations.")] = 1.0,
+    coverage_penalty: Annotated[float, typer.Option(help="Above 0 shuns what leaves words unseen.")] = 0.0,
+    batch_size: Annotated[int, typer.Option(help="Sentences side by side.")] = 64,
+    align: Annotated[bool, typer.Option("--align", help="Show where each word looked.")] = False,
+    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Translate sentences: given here, in a file, from stdin, or typed one by one on a terminal."""
+    if out is not None:
+        check_output(out, force=force)
+    from rosenblatt.cli import translation as command
+
+    options = {
+        "direction": direction, "beam": beam, "length_penalty": length_penalty, "coverage_penalty": coverage_penalty,
+        "batch_size": batch_size,
+    }  # fmt: skip
+    command.translate(
+        model, text or [], file=file, out=out, options=options, align=align, encoding=encoding, force=force,
+        as_json=as_json,
+    )  # fmt: skip
 
 
 @app.command()

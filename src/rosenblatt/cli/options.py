@@ -95,6 +95,18 @@ def text() -> list[inspect.Parameter]:
     ]
 
 
+def pairs() -> list[inspect.Parameter]:
+    """Options of a system that learns from sentences and their translations."""
+    return [
+        *data_and_out("A file with one sentence a line (.gz too), or a table of two columns (.tsv, .csv, .parquet)."),
+        given("target", _TEXT, typer.Option(help="The file of the translations, line by line."), None),
+        given("columns", _TEXT, typer.Option(help="Names of a table's two columns with a comma, source first."), None),
+        given("encoding", str, typer.Option(help="Of text files."), "utf-8"),
+        *force_and_json(),
+        *plan(),
+    ]
+
+
 def labelled_texts() -> list[inspect.Parameter]:
     """Options of a system that learns classes from a table with a column of texts."""
     return [

@@ -75,6 +75,13 @@ SYSTEMS = {
         options.text,
         face="language",
     ),
+    "translator": System(
+        "translator",
+        "Translator",
+        "Translation model from sentences and their translations.",
+        options.pairs,
+        face="translation",
+    ),
     "gan": System(
         "gan", "GAN", "Generator and critic: draw pictures or rows like those of the data.", options.samples, face="gan"
     ),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import gzip
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,7 +28,7 @@ def read_text(source: Any, *, who: str, encoding: str = "utf-8") -> str:
         source: The text itself; or the path of a file (a `Path`, or a str that names an existing file); or a list of paths,
             whose texts are joined by a line's end where they have none.
         who: Start of the messages.
-        encoding: Of the files; a byte order mark of UTF-8 is left out. Line ends stay as they are.
+        encoding: Of the files, which may be packed (.gz); a byte order mark of UTF-8 is left out. Line ends stay as they are.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -54,13 +56,33 @@ def _read(path: Path, who: str, encoding: str) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"{who}: {path}: there is no such file. Check the path.")
     raw = path.read_bytes()
+    if raw[:2] == b"\x1f\x8b":
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{who}: {path} cannot be unpacked ({error}); expected a whole .gz file.") from error
+    return decoded(raw, str(path), who=who, encoding=encoding)
+
+
+def decoded(raw: bytes, name: str, *, who: str, encoding: str = "utf-8") -> str:
+    """The text of bytes.
+
+    Args:
+        raw: The bytes; a byte order mark of UTF-8 is left out.
+        name: Where they come from.
+        who: Start of the messages.
+        encoding: What they are in.
+
+    Raises:
+        DataError: They are not text in this encoding, by byte and line; or there is no such encoding.
+    """
     try:
         return raw.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         guess = _MARKS.get(raw[:2], "latin-1")
         raise DataError(
-            f"{who}: {path} is not {encoding}: byte {raw[error.start]:#04x} at {error.start}, line {line}; expected text in "
+            f"{who}: {name} is not {encoding}: byte {raw[error.start]:#04x} at {error.start}, line {line}; expected text in "
             f"{encoding}. Pass encoding={guess!r} (or what it is written in)."
         ) from error
     except LookupError as error:

@@ -66,7 +66,7 @@ def summarize(module: nn.Module, example: Any, *, title: str) -> Summary:
 
     Args:
         module: The network; its mode is kept.
-        example: A batch of one.
+        example: A batch of one; a tuple holds several arguments.
         title: First line of the summary.
     """
     rows: list[Row] = []
@@ -97,7 +97,7 @@ def summarize(module: nn.Module, example: Any, *, title: str) -> Summary:
     training = module.training
     try:
         with torch.no_grad():
-            module.eval()(example)
+            module.eval()(*(example if isinstance(example, tuple) else (example,)))
     finally:
         module.train(training)
         for hook in hooks:

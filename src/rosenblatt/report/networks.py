@@ -345,10 +345,8 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         where epochs were recorded; for a `Perceptron` "weights"; for a `Forecaster` (X is a series)
         "forecast" and "gradient_through_time"; for autoencoders with X "code_map" (coloured by y) and "reconstructions", for
         variational ones of pictures "samples" and "traversal", and for codes of two numbers "code_grid"; for a
-        `LanguageModel` (X is a text) "gradient_through_time";
-        for an `RNNClassifier` nothing else.
-        "forecast" and "gradient_through_time"; for a `LanguageModel`
-        (X is a text) the latter; for a `GAN` "samples", "game" and with X "nearest".
+        `LanguageModel` (X is a text) "gradient_through_time"; for a `Translator` (X are sentences) "attention_1" to
+        "attention_6"; for a `GAN` "samples", "game" and with X "nearest"; for an `RNNClassifier` nothing else.
 
     Raises:
         NotFittedError: Before ``fit``.
@@ -388,6 +386,10 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
             estimator.predict(X)  # its own checks of X
         square = picture_shape(estimator.n_features_in_)
         return {"weights": filters(estimator) if square else _weight_table(estimator)} | curves
+    if hasattr(estimator, "align"):
+        from rosenblatt.report.translation import attention_pictures
+
+        return (attention_pictures(estimator, X) if X is not None else {}) | curves
     if hasattr(estimator, "n_tokens_"):
         from rosenblatt.report.recurrent import gradient_through_time
 
