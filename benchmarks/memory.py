@@ -20,7 +20,7 @@ import numpy as np
 TASKS = {
     # name: (network, pictures, side, channels, classes, batch)
     "mnist": ("quick", 60_000, 28, 1, 10, 128),
-    "cifar": ("resnet", 10_000, 32, 3, 10, 128),
+    "cifar": ("resnet", 2_000, 32, 3, 10, 128),
     "alexnet": ("alexnet", 64, 224, 3, 1000, 32),
 }
 

@@ -68,43 +68,25 @@ class Outcome:
         self.found = json.loads(text.read_text())
 
 
-@pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
-    return Outcome(tmp_path_factory.mktemp("two"))
-
-
-@pytest.mark.parametrize(
-    "name", ["lenet5", "weighted", "parts", "normalised", "stopped", "sharded", "sharded, averaged"]
-)
-def test_two_processes_end_where_one_does(outcome, name):
-    assert outcome.found[name]["weights"] < 2e-6
-    assert outcome.found[name]["losses"] < 1e-6
-
-
-def test_what_is_random_follows_from_the_seed_and_is_the_same_everywhere(outcome):
-    assert outcome.found["random"][0] == outcome.found["random"][1]
-    assert outcome.found["same in both"][0] == outcome.found["same in both"][1]
-
-
-def test_failures_are_the_same_everywhere(outcome):
+def test_two_processes(tmp_path):
+    """One test, so that several pytest workers do not each start two processes."""
+    outcome = Outcome(tmp_path)
+    for name in ("lenet5", "weighted", "parts", "normalised", "stopped", "sharded", "sharded, averaged"):
+        assert outcome.found[name]["weights"] < 2e-6, f"{name}: two processes do not end where one does"
+        assert outcome.found[name]["losses"] < 1e-6, name
+    first, second = outcome.found["random"]
+    assert first == second, "what is random does not follow from the seed"
+    assert outcome.found["same in both"] == [first, first], "the processes hold different weights"
     assert "Training diverged in epoch" in outcome.found["diverged"]
     assert "see different numbers of pictures (40 to 41); expected the same" in outcome.found["unequal"]
-
-
-def test_checkpoints_of_two_processes_come_back(outcome):
-    assert outcome.found["read back"] == [True, True]
-
-
-def test_a_killed_worker_ends_the_run_within_seconds_and_by_name(outcome):
+    assert outcome.found["read back"] == [True, True], "checkpoints, whole and in pieces"
+    # one was killed: an error by name within seconds ...
     assert str(outcome.error) == "worker 1 of 2 was killed (SIGKILL)"
     assert outcome.error.number == 1
     assert outcome.seconds < 10
-
-
-def test_the_run_goes_on_from_the_last_checkpoint_on_one_device(outcome):
-    one, folder = script(), outcome.folder / "killed"
-    reached = read_latest(folder).epoch
-    assert 1 <= reached < one.LONG
+    # ... and the run goes on from the last checkpoint, here on one device
+    one, folder = script(), tmp_path / "killed"
+    assert 1 <= read_latest(folder).epoch < one.LONG
     model = one.fit("lenet5", checkpoint=str(folder), epochs=one.LONG)
     whole = one.fit("lenet5", epochs=one.LONG)
     assert [row["epoch"] for row in model.history_] == list(range(1, one.LONG + 1))
@@ -179,6 +161,10 @@ def test_what_cannot_be_shared_is_refused(monkeypatch):
     series = np.sin(np.arange(60) / 3)
     with pytest.raises(ParameterError, match=r"Plan\(devices=2\): this system learns on one device"):
         rb.Forecaster(horizon=2, window=6, epochs=1, plan=Plan(devices=2), verbose=0).fit(series)
+    with pytest.raises(
+        ParameterError, match=r"Plan\(sharded=True\) on one device; expected Plan\(devices=N\) or torchrun"
+    ):
+        small(plan=Plan(sharded=True)).fit(X, y)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(DeviceError, match="2 or more processes want a GPU each, this machine has 1"):
