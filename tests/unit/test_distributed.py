@@ -165,6 +165,8 @@ def test_what_cannot_be_shared_is_refused(monkeypatch):
         ParameterError, match=r"Plan\(sharded=True\) on one device; expected Plan\(devices=N\) or torchrun"
     ):
         small(plan=Plan(sharded=True)).fit(X, y)
+    with pytest.raises(ParameterError, match=r"it turns whole matrices, which no process holds"):
+        small(plan=Plan(sharded=True, optimizer="muon")).fit(X, y)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(DeviceError, match="2 or more processes want a GPU each, this machine has 1"):

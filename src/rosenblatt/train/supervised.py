@@ -127,6 +127,8 @@ def supervised(
         raise ParameterError(
             f"Plan(devices={plan.devices}): this system learns on one device; leave it out of the plan."
         )
+    if plan.sharded and plan.optimizer == "muon":
+        raise ParameterError("Plan(sharded=True, optimizer='muon'): it turns whole matrices, which no process holds.")
     if plan.sharded and rank is None:
         raise ParameterError("Plan(sharded=True) on one device; expected Plan(devices=N) or torchrun. Leave it out.")
     run = _Run(module, data, loss, plan, epochs, learning_rate, prepare, rank)
