@@ -98,6 +98,11 @@ def bad(match, error, X, y=(0, 1), **options):
         rb.RNNClassifier(**QUICK).fit(X, list(y), **options)
 
 
+def test_a_text_of_5000_words_and_an_unknown_script():
+    model = rb.RNNClassifier(units="words", **{**QUICK, "epochs": 2}).fit(TEXTS, MOODS)
+    assert np.isfinite(model.predict_proba(["good " * 5000, "доброе утро", "\x00\x1b[31m"])).all()
+
+
 def test_bad_input():
     bad("X is one text; expected a list", DataError, "good")
     bad("X holds no sequence", DataError, [])
