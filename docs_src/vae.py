@@ -26,4 +26,4 @@ def draw(path, epochs=None):
 
 
 if __name__ == "__main__":
-    print(draw("docs/img/vae.png"))
+    print(draw("docs/img/vae.png", epochs=60))
