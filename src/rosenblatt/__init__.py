@@ -21,6 +21,7 @@ _WHERE = {
     "Forecaster": "rosenblatt.estimators.forecaster",
     "LanguageModel": "rosenblatt.estimators.language",
     "RNNClassifier": "rosenblatt.estimators.recurrent",
+    "Composer": "rosenblatt.estimators.composer",
     "GAN": "rosenblatt.estimators.gan",
     "StyleTransfer": "rosenblatt.estimators.style",
     "Translator": "rosenblatt.estimators.translator",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from rosenblatt.eras import history as history
     from rosenblatt.estimators.autoencoder import Autoencoder as Autoencoder
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
+    from rosenblatt.estimators.composer import Composer as Composer
     from rosenblatt.estimators.forecaster import Forecaster as Forecaster
     from rosenblatt.estimators.gan import GAN as GAN
     from rosenblatt.estimators.language import LanguageModel as LanguageModel

@@ -52,6 +52,7 @@ ESTIMATORS = (
     "VariationalAutoencoder",
     "GAN",
     "Translator",
+    "Composer",
 )
 """The only estimators that a file may name."""
 

@@ -24,6 +24,7 @@ SYSTEMS = (
     ("lenet5", "CNNClassifier(network='lenet5')", 1998, "LeNet-5 as published"),
     ("alexnet-2012", "CNNClassifier(network='alexnet-2012')", 2012, "AlexNet as published: two towers"),
     ("alexnet", "CNNClassifier(network='alexnet')", 2014, "AlexNet in one tower, takes published weights"),
+    ("composer", "Composer", 2019, "music from MIDI files: relative Transformer, GRU, chorales in voices"),
     ("gan", "GAN", 2014, "generator and critic; DCGAN, style-based; pictures and tables"),
     ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
     (

@@ -52,6 +52,16 @@ def plan() -> list[inspect.Parameter]:
     return [given("plan", _LIST, typer.Option(help="NAME=VALUE of rosenblatt.Plan; may be repeated."), None)]
 
 
+def music() -> list[inspect.Parameter]:
+    """Options of a system that learns from MIDI files."""
+    return [
+        *data_and_out("A folder of MIDI files; its sub-folders name styles."),
+        given("skip_bad", bool, typer.Option("--skip-bad", help="Leave unreadable files out."), False),
+        *force_and_json(),
+        *plan(),
+    ]
+
+
 def samples() -> list[inspect.Parameter]:
     """Options of a system that learns to draw pictures, or rows of numbers."""
     return [

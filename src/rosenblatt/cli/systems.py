@@ -82,6 +82,7 @@ SYSTEMS = {
         options.pairs,
         face="translation",
     ),
+    "composer": System("composer", "Composer", "Music from a folder of MIDI files.", options.music, face="composer"),
     "gan": System(
         "gan", "GAN", "Generator and critic: draw pictures or rows like those of the data.", options.samples, face="gan"
     ),

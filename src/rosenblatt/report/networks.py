@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _MOST_TILES = 100
-_OWN = {"GAN": ("samples", "game_figures")}
+_OWN = {"GAN": ("samples", "game_figures"), "Composer": ("music", "composer_figures")}
 """Estimator -> module of `rosenblatt.report` and its function (estimator, X) -> figures by name."""
 
 
