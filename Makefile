@@ -59,6 +59,9 @@ bench-memory: $(VENV)/core ## peak memory of a fit beside the plain PyTorch loop
 bench-dense: $(VENV)/bench ## dense networks beside scikit-learn, PyTorch, JAX, skorch, Keras, Lightning; six minutes on an idle machine
 	$(BIN)/python benchmarks/dense.py
 
+bench-music: $(VENV)/test ## sampling of music with cached keys, two minutes
+	$(BIN)/python benchmarks/music.py
+
 bench-gan: $(VENV)/core ## GAN against DCGAN on MNIST, and turns against plain PyTorch; 35 minutes
 	$(BIN)/python benchmarks/gan.py
 
@@ -68,7 +71,7 @@ bench-vision: $(VENV)/bench ## convnets beside plain and tuned PyTorch, skorch, 
 bench-autoencoder: $(VENV)/core ## autoencoders beside PyTorch, PCA and an isolation forest, eight minutes; more by PARTS="digits vae"
 	$(BIN)/python benchmarks/autoencoder.py $(PARTS)
 
-.PHONY: bench-text bench-forecast
+.PHONY: bench-text bench-forecast bench-music
 bench-text: $(VENV)/test ## language models beside a plain PyTorch loop, and tinyshakespeare in three minutes; about six minutes
 	$(BIN)/python benchmarks/text.py
 

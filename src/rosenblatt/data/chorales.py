@@ -107,7 +107,7 @@ class ChoraleCode:
         low: Pitch of token 1; token 0 is silence.
         high: Pitch of the last token.
         chords: Sets of pitch classes as 12 bits, of token 1 and up; token 0 is any other.
-        ranges: (V, 2) lowest and highest pitch of each voice: how far a piece may be transposed.
+        ranges: (V, 2) lowest and highest pitch of each voice: a piece may be transposed as far as two semitones around.
     """
 
     low: int
@@ -125,7 +125,7 @@ class ChoraleCode:
         """
         whole = np.concatenate(pieces)
         sung = whole != SILENCE
-        ranges = np.stack([np.where(sung, whole, 127).min(0), np.where(sung, whole, 0).max(0)], 1)
+        ranges = np.stack([np.where(sung, whole, 127).min(0) - 2, np.where(sung, whole, 0).max(0) + 2], 1)
         found: Counter[int] = Counter()
         if chords:
             sets = Counter(pitch_sets(whole).tolist())
