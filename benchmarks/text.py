@@ -45,7 +45,7 @@ def network(kind, vocabulary):
     torch.manual_seed(0)
     if kind == "lstm":
         return RecurrentLanguageModel(vocabulary, hidden_size=256, embedding_size=256, layer_norm=True), 64, 128
-    return GPT(vocabulary, context=128, width=192, layers=4, heads=4), 32, 128
+    return GPT(vocabulary, context=128, width=256, layers=4, heads=4), 32, 128
 
 
 def windows(tokens, rows, steps, kind):
