@@ -36,9 +36,13 @@ def stylize(
     import rosenblatt
     from rosenblatt import _validate
     from rosenblatt.data.photo import encode_photo, read_photo
+    from rosenblatt.data.video import frame_rate, is_video, read_video, write_video
 
-    encode_photo(read_photo(_dot()).pixels, out)  # an unknown suffix, before the work
-    picture = read_photo(content, who="stylize")
+    film = is_video(content)
+    if film != is_video(out):
+        raise ParameterError(f"{content} to {out}: expected a film from a film and a picture from a picture.")
+    if not film:
+        encode_photo(read_photo(_dot()).pixels, out)  # an unknown suffix, before the work
     started = time.perf_counter()
     changed: dict[str, Any] = {}
     if model is not None:
@@ -50,6 +54,17 @@ def stylize(
         estimator = rosenblatt.StyleTransfer(**parameters)
         estimator.fit([str(path) for path in style], photos, weights=weight or None)
     say(f"perceptual network: {estimator.network_}, {estimator.network_note_}")
+    if film:
+        if changed.get("style") or changed.get("weights"):
+            raise ParameterError(
+                "--model with --style for a film; expected the styles of the model alone. Leave --style out."
+            )
+        frames = estimator.transform_frames(read_video(content), alpha=alpha, color=color)
+        count = write_video(out, frames, rate=frame_rate(content), overwrite=force)
+        result = {"out": str(out), "frames": count, "method": estimator.method, "network": estimator.network_}
+        show(result, as_json=as_json, lines=[f"{out}: {count} frames in {time.perf_counter() - started:.1f} s"])
+        return
+    picture = read_photo(content, who="stylize")
     painted = estimator.transform(picture, alpha=alpha, color=color, **changed)
     seconds = time.perf_counter() - started
     _validate.write_whole(out, encode_photo(painted, out), overwrite=force)

@@ -90,7 +90,7 @@ def pixels(
                     f"rate 10 times smaller (now {rate:g}), or Plan(precision='fp32').",
                     epoch=number,
                 )
-            yield StepRecord(number, loss, run.rate, time.perf_counter() - started, terms, picture)
+            yield StepRecord(number, loss, run.rate, time.perf_counter() - started, terms, picture=picture)
     finally:
         run.keep_best()
 

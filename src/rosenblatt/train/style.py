@@ -122,6 +122,34 @@ def painting_objective(
     return objective
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """What a frame of a film is held to: the painting of the frame before, where nothing moved.
+
+    Attributes:
+        picture: (1, 3, H, W) the painting before.
+        still: (1, 1, H, W) from 1, where the content stayed as it was, to 0.
+        weight: Of the mean squared difference, in units of a twentieth of the range squared.
+    """
+
+    picture: Tensor
+    still: Tensor
+    weight: float = 1.0
+
+    def distance(self, picture: Tensor) -> Tensor:
+        """Mean over the pixels of still * (picture - before)^2, weighted (Ruder et al. 2016, arXiv:1604.08610, eq. 5)."""
+        return self.weight * 400 * (self.still * (picture.float() - self.picture).square()).mean()
+
+
+def stillness(before: Tensor, now: Tensor, *, reach: float = 0.04) -> Tensor:
+    """Where two frames (1, 3, H, W) are alike: 1 for the same pixels, near 0 for differences beyond ``reach``; (1, 1, H, W)."""
+    change = (now - before).square().mean(1, keepdim=True)
+    change = F.avg_pool2d(
+        change, 5, stride=1, padding=2, count_include_pad=False
+    )  # noise of single pixels is no motion
+    return torch.exp(-change / reach**2)
+
+
 def scales(
     height: int, width: int, steps: int, coarse: Sequence[tuple[float, float]] = COARSE
 ) -> list[tuple[int, int, int]]:
@@ -157,6 +185,7 @@ def paint(
     optimizer: str = "lbfgs",
     learning_rate: float | None = None,
     coarse: Sequence[tuple[float, float]] = COARSE,
+    anchor: Anchor | None = None,
 ) -> Iterator[StepRecord]:
     """Paint a picture coarse to fine from the content, as Gatys et al. 2016 and 2017 (section 6).
 
@@ -171,12 +200,15 @@ def paint(
         optimizer: "lbfgs" or "adam".
         learning_rate: As `pixels`.
         coarse: Scales and shares of the steps.
+        anchor: The frame before, of a film: painting begins with it where nothing moved, at full size.
 
     Yields:
         A `StepRecord` a step; the picture of the last one is the result, to be clamped.
     """
     height, width = content.shape[2:]
     picture, number = None, 1
+    if anchor is not None:
+        coarse, picture = ((1.0, 1.0),), torch.lerp(content, anchor.picture, anchor.still)
     for h, w, count in scales(height, width, steps, coarse):
         small = _scaled(content, h, w)
         picture = small.clone() if picture is None else _scaled(picture, h, w)
@@ -190,10 +222,16 @@ def paint(
             targets = [style_targets(look, [_at_least(s)], [1.0]) for s in looked]
             fitted = [F.adaptive_avg_pool2d(m, (h, w)) * weight for m, weight in zip(masks, weights, strict=True)]
         objective = painting_objective(look, small, targets, fitted, style_weight)
+        if anchor is not None:
+            objective = _anchored(objective, anchor)
         yield from pixels(
             picture, objective, steps=count, optimizer=optimizer, learning_rate=learning_rate, first=number
         )
         number += count
+
+
+def _anchored(objective: Objective, anchor: Anchor) -> Objective:
+    return lambda picture: {**objective(picture), "time": anchor.distance(picture)}
 
 
 def _scaled(x: Tensor, height: int, width: int) -> Tensor:
