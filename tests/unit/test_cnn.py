@@ -238,7 +238,7 @@ def test_folders_of_pictures(tmp_path):
 
 def test_inspect_draws_what_it_can():
     model = cnn(epochs=1).fit(X[:200], Y[:200])
-    always = {"filters", "receptive_fields", "class_pictures", "learning_curves"}
+    always = {"filters", "receptive_fields", "class_pictures", "learning_curves", "gradient_norms"}
     assert set(model.inspect()) == always
     assert set(model.inspect(X[:2])) == always | {"feature_maps", "saliency"}
     assert set(model.inspect(X[:20], Y[:20])) == always | {"feature_maps", "saliency", "confusion", "worst_mistakes"}

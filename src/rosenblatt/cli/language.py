@@ -96,7 +96,7 @@ def harmless(text: str) -> str:
     r"""Text without the control characters that command a terminal; they are shown as escapes.
 
     Example:
-        >>> print(harmless("a\x1b[31m\tb"))
-        a\x1b[31m	b
+        >>> print(harmless("a\x1b[31m b"))
+        a\x1b[31m b
     """
     return "".join(c if c.isprintable() or c in "\n\t" else json.dumps(c)[1:-1].replace("\\u00", "\\x") for c in text)

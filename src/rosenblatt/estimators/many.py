@@ -56,7 +56,7 @@ def fit_many(
         >>> from sklearn.datasets import load_iris
         >>> from rosenblatt import MLPClassifier
         >>> X, y = load_iris(return_X_y=True)
-        >>> models = fit_many(MLPClassifier(max_iter=5, tol=0, n_iter_no_change=9), X, y, random_state=range(3), alpha=[0, 1, 2])
+        >>> models = fit_many(MLPClassifier(max_iter=300, tol=10), X, y, random_state=range(3), alpha=[0, 1, 2])
         >>> [(m.random_state, m.alpha) for m in models]
         [(0, 0), (1, 1), (2, 2)]
     """
