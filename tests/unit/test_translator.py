@@ -360,8 +360,8 @@ def test_what_a_search_finds_does_not_depend_on_the_batch(network, beam):
 @EVERY
 def test_it_learns_number_words_and_the_batch_changes_nothing(network):
     model, new = trained(network), number_words(60, 1)
-    assert model.score(new) > 75
-    sentences = [s for s, _ in new]
+    assert model.score(new, beam=2) > 75
+    sentences = [s for s, _ in new[:15]]
     found = model.predict(sentences)
     assert model.predict(sentences, batch_size=1) == model.predict(sentences, batch_size=7) == found
     assert model.predict(sentences[::-1]) == found[::-1]
@@ -435,8 +435,8 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path):
 
 
 def test_one_model_learns_both_directions():
-    pairs = [(a, b) for a, b in number_words(350, 0, most=2)]
-    model = rb.Translator(both_directions=True, epochs=14, **QUICK).fit(pairs)
+    pairs = [(a, b) for a, b in number_words(300, 0, most=2)]
+    model = rb.Translator(both_directions=True, epochs=12, **QUICK).fit(pairs)
     assert model.predict(["three", "seven"]) == ["drei", "sieben"]
     assert model.predict(["drei", "sieben"], direction="backward") == ["three", "seven"]
     english, german = (list(side) for side in zip(*number_words(30, 1, most=2), strict=True))
