@@ -191,3 +191,35 @@ def test_options_out_of_range(options, match):
 def test_nothing_allowed():
     with pytest.raises(DataError, match="a row that allows nothing"):
         filter_logits(LOGITS, allowed=torch.zeros(5, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("masked", ["nothing", "padding", "bias", "both"])
+def test_training_on_a_cpu_computes_what_the_fused_kernel_computes(causal, masked):
+    attention, x = made(), torch.randn(N, T, C, generator=source(1), dtype=torch.float64)
+    padding = torch.zeros(N, T, dtype=torch.bool)
+    padding[0, 2:] = padding[1] = True  # the second sequence is padding alone
+    options = {
+        "padding": padding if masked in ("padding", "both") else None,
+        "bias": torch.randn(A, T, T, generator=source(2), dtype=torch.float64) if masked in ("bias", "both") else None,
+    }
+    formula = attention(x, causal=causal, **options)  # the weights want gradients
+    with torch.no_grad():
+        kernel = attention(x, causal=causal, **options)
+    torch.testing.assert_close(formula, kernel, atol=1e-12, rtol=0)
+    formula.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in attention.parameters())
+
+
+def test_the_weights_are_those_that_mix_the_memory():
+    attention, memory = made(), torch.randn(N, S, C, generator=source(3), dtype=torch.float64)
+    x = torch.randn(N, T, C, generator=source(4), dtype=torch.float64)
+    padding = torch.zeros(N, S, dtype=torch.bool)
+    padding[0, 3:] = True
+    known = attention.remember(memory)
+    weights = attention.weights(x, known, padding=padding)
+    assert weights.shape == (N, A, T, S)
+    assert (weights[0, ..., 3:] == 0).all()
+    mixed = (weights @ known.values).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(attention.out(mixed), attention(x, known, padding=padding))
+    torch.testing.assert_close(attention.weights(x, known).sum(3), torch.ones(N, A, T, dtype=torch.float64))

@@ -202,7 +202,8 @@ class _Beams:
         # the best that go on, in their order
         onward = (ends.long() * 2 * beams + torch.arange(2 * beams, device=self.device)).argsort(1)[:, :beams]
         self.scores = best.gather(1, onward)
-        kept = [row for row in range(count) if not self.done(row, step)]
+        leading = self.scores[:, 0].tolist()
+        kept = [row for row in range(count) if not self.done(row, step, leading[row])]
         self.go_on(kept, beam.gather(1, onward), token.gather(1, onward))
 
     def allowed(self, scores: Tensor, step: int) -> Tensor:
@@ -233,14 +234,14 @@ class _Beams:
         covered = self.seen[source].sum(0)[self.real[row]].clamp(max=1.0)
         return self.search.coverage_penalty * float(covered.log().sum())
 
-    def done(self, row: int, step: int) -> bool:
+    def done(self, row: int, step: int, leading: float) -> bool:
         """Whether a sentence has its translations: as many as beams, or one that none under way can beat."""
         sentence = self.alive[row]
         finished, limit = self.finished[sentence], self.limits[sentence]
         if len(finished) >= self.search.beam or step >= limit:
             return True
         # a score only falls from here; the greatest penalty divides it most
-        reach = float(self.scores[row, 0]) / max(self.search.penalty(step + 1), self.search.penalty(limit))
+        reach = leading / max(self.search.penalty(step + 1), self.search.penalty(limit))
         return bool(finished) and max(one.score for one in finished) >= reach
 
     def go_on(self, kept: list[int], beam: Tensor, token: Tensor) -> None:
