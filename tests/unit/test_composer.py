@@ -109,8 +109,7 @@ def test_the_order_of_tracks_does_not_matter(tmp_path):
     tokens = MusicTokens(480)
     np.testing.assert_array_equal(tokens.encode(one), tokens.encode(two))
     assert one.instruments == [0, 73, DRUMS]
-    assert one.dropped["controls"] == 4
-    assert one.dropped["names of tracks"] == 4
+    assert one.dropped == {"controls": 4, "names of tracks": 4}
 
 
 def test_a_hundred_and_twenty_eight_tracks_and_drums_alone():
@@ -168,7 +167,8 @@ def test_folders_of_files(tmp_path):
     (tmp_path / "a/2.mid").write_bytes(b"")
     with pytest.raises(DataError, match=r"1 files cannot be read; first: .*2\.mid is empty"):
         read_pieces(tmp_path)
-    assert len(read_pieces(tmp_path, skip_bad=True)) == 2
+    with pytest.warns(UserWarning, match="1 files were left out: a/2.mid. First: .*2.mid is empty"):
+        assert len(read_pieces(tmp_path, skip_bad=True)) == 2
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="no MIDI files in"):
         read_pieces(tmp_path / "none")
@@ -204,6 +204,14 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "symusic", None)
     with pytest.raises(MissingExtraError, match=r"rosenblatt\[music\]"):
         encode_midi(tunes(1)[0])
+
+
+def test_what_the_reader_passes_over_is_named():
+    events = b"\x00\xd0\x20\x00\x90\x3c\x40\x0a\x80\x3c\x00\x00\x90\x3e\x40\x00\xff\x2f\x00"
+    head = b"MThd" + struct.pack(">IHHH", 6, 0, 1, 480) + b"MTrk" + struct.pack(">I", len(events))
+    piece = decode_midi(head + events)
+    assert piece.dropped == {"aftertouch": 1, "notes without an end": 1}
+    assert len(piece) == 1
 
 
 def test_seconds_follow_the_tempos():

@@ -2,12 +2,13 @@
 
 A `Piece` has no tracks: notes of one program are one instrument whichever track they lay on, and all are sorted, so two files
 that sound the same are the same piece. What a piece does not hold (control changes, pitch bends, pedals, lyrics, markers, key
-signatures, names of tracks) is counted in ``dropped`` by name, never lost silently.
+signatures, names of tracks, aftertouch, notes that never end) is counted in ``dropped`` by name, never lost silently.
 """
 
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from rosenblatt import _validate
 from rosenblatt._types import PathLike
+from rosenblatt.data.midi_events import count_unread
 from rosenblatt.errors import DataError, MissingExtraError, ParameterError
 
 DRUMS = 128
@@ -190,7 +192,7 @@ def decode_midi(data: bytes, *, who: str = "decode_midi") -> Piece:
             f"{who}: a tempo of 0 microseconds a quarter note at tick {zero[0]}; expected more. Mend the file."
         )
     meters = [(s.time, s.numerator, s.denominator) for s in score.time_signatures]
-    said = {name.replace("_", " "): count for name, count in dropped.items() if count}
+    said = {name.replace("_", " "): count for name, count in dropped.items() if count} | count_unread(data, len(rows))
     return Piece(np.array(rows), int(score.ticks_per_quarter), tuple(tempos), tuple(meters), said)
 
 
@@ -250,6 +252,11 @@ def read_pieces(
     if bad and not skip_bad:
         raise DataError(
             f"{who}: {len(bad)} files cannot be read; first: {next(iter(bad.values()))} Or leave them out with skip_bad."
+        )
+    if bad:
+        first = next(iter(bad.values()))
+        warnings.warn(
+            f"{who}: {len(bad)} files were left out: {', '.join(bad)}. First: {first}", UserWarning, stacklevel=2
         )
     if not found:
         raise DataError(f"{who}: no MIDI files in {source}; expected some with {' or '.join(SUFFIXES)}.")
