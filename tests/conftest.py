@@ -1,7 +1,9 @@
 """Fixtures and hooks of all tests."""
 
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import pytest
@@ -40,3 +42,24 @@ def _global_random_state_stays(request):
     yield
     assert (np.random.get_state()[1] == numpy_before).all(), "numpy's global random state was touched"
     assert bool((torch.get_rng_state() == torch_before).all()), "torch's global random state was touched"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run the command line in this process: words -> code, out, err."""
+    import warnings
+
+    from rosenblatt.cli import main
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["rosenblatt", *map(str, words)])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        said = capsys.readouterr()
+        return SimpleNamespace(code=code, out=said.out, err=said.err)
+
+    return call

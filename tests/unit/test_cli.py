@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -16,30 +14,11 @@ import pytest
 from PIL import Image
 
 import rosenblatt as rb
-from rosenblatt.cli import main
 from rosenblatt.cli.signatures import Parameter, parse_plan, parse_value
 from rosenblatt.errors import ParameterError
 
 QUICK = ("--max-iter", 300, "--tol", 10, "--random-state", 0, "--hidden-layer-sizes", 8, "--learning-rate-init", 0.1)
 """An MLP that stops after a dozen epochs and calls that converged."""
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Run the command line in this process."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["rosenblatt", *map(str, arguments)])
-        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        said = capsys.readouterr()
-        return SimpleNamespace(code=code, out=said.out, err=said.err)
-
-    return call
 
 
 def fresh(*arguments, **options):

@@ -578,42 +578,29 @@ def test_pictures_and_sheet_music(band):
         piano_roll(Piece(np.zeros((0, 5))))
 
 
-def test_the_commands(tmp_path, monkeypatch, capsys):
-    from rosenblatt.cli import main
-
+def test_the_commands(run, tmp_path):
     folder = tmp_path / "tunes"
     for number, piece in enumerate(tunes(4)):
         (folder / "pop").mkdir(parents=True, exist_ok=True)
         write_midi(piece, folder / "pop" / f"{number}.mid")
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["rosenblatt", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, capsys.readouterr()
-
     path = tmp_path / "m.safetensors"
     small = ("--hidden-size", 16, "--layers", 1, "--epochs", 1, "--context", 48, "--random-state", 0)
-    code, said = run("train", "composer", folder, "-o", path, "--json", *small)
-    assert code == 0, said.err
+    said = run("train", "composer", folder, "-o", path, "--json", *small)
+    assert said.code == 0, said.err
     assert json.loads(said.out)["pieces"] == 4
     for out in ("x.mid", "x.wav"):
-        code, said = run(
-            "sample", path, "--length", 120, "--label", "pop", "--random-state", 1, "--out", tmp_path / out
-        )
-        assert code == 0, said.err
+        said = run("sample", path, "--length", 120, "--label", "pop", "--random-state", 1, "--out", tmp_path / out)
+        assert said.code == 0, said.err
         assert (tmp_path / out).stat().st_size > 30
-    code, said = run("evaluate", path, folder, "--json")
-    assert code == 0, said.err
+    said = run("evaluate", path, folder, "--json")
+    assert said.code == 0, said.err
     assert json.loads(said.out)["token"] > 0
     for words, message in [
         (("sample", path), "music needs a file"),
         (("sample", path, "--out", tmp_path / "x.ogg"), "expected the suffix"),
         (("sample", path, "--count", 2, "--out", tmp_path / "y.mid"), "--count: means nothing for a Composer"),
     ]:
-        code, said = run(*words)
-        assert code == 2
+        said = run(*words)
+        assert said.code == 2
         assert message in said.err

@@ -438,10 +438,8 @@ def test_sheets_and_animations(model):
     assert set(figures) == {"samples", "game", "nearest"}
 
 
-def test_the_commands_train_sample_and_judge(tmp_path, monkeypatch, capsys):
+def test_the_commands_train_sample_and_judge(run, tmp_path):
     from PIL import Image
-
-    from rosenblatt.cli import main
 
     folder = tmp_path / "digits"
     for digit in (0, 1):
@@ -449,29 +447,20 @@ def test_the_commands_train_sample_and_judge(tmp_path, monkeypatch, capsys):
         for i, picture in enumerate(digits()[0][digits()[1] == digit]):
             Image.fromarray(picture).save(folder / str(digit) / f"{i}.png")
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["rosenblatt", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return code, capsys.readouterr()
-
     path = tmp_path / "m.safetensors"
     settings = ("--width", 8, "--code-size", 8, "--epochs", 1, "--batch-size", 8, "--random-state", 0)
-    code, said = run("train", "gan", folder, "--labels", "--json", "-o", path, *settings)
-    assert code == 0, said.err
+    said = run("train", "gan", folder, "--labels", "--json", "-o", path, *settings)
+    assert said.code == 0, said.err
     assert json.loads(said.out)["samples"] == len(list(folder.rglob("*.png")))
-    code, said = run("sample", path, "--label", "1", "--count", 9, "--random-state", 0, "--out", tmp_path / "s.png")
-    assert code == 0, said.err
+    said = run("sample", path, "--label", "1", "--count", 9, "--random-state", 0, "--out", tmp_path / "s.png")
+    assert said.code == 0, said.err
     with Image.open(tmp_path / "s.png") as picture:
         assert picture.size == (170, 170)
-    code, said = run("sample", path, "--out", tmp_path / "walk.gif", "--option", "interpolate=3", "--count", 3)
+    said = run("sample", path, "--out", tmp_path / "walk.gif", "--option", "interpolate=3", "--count", 3)
     with Image.open(tmp_path / "walk.gif") as film:
         assert film.n_frames > 1
-    code, said = run("evaluate", path, folder, "--json")
-    assert code == 0, said.err
+    said = run("evaluate", path, folder, "--json")
+    assert said.code == 0, said.err
     assert json.loads(said.out)["n_real"] > 20
     for words, message in [
         (("sample", path), "pictures need a file"),
@@ -479,30 +468,20 @@ def test_the_commands_train_sample_and_judge(tmp_path, monkeypatch, capsys):
         (("sample", path, "--label", "7", "--out", tmp_path / "x.png"), "7"),
         (("train", "gan", folder, "--target", "a", "-o", tmp_path / "n"), "a folder has no columns"),
     ]:
-        code, said = run(*words)
-        assert code == 2
+        said = run(*words)
+        assert said.code == 2
         assert message in said.err
 
 
-def test_the_commands_draw_rows(tmp_path, monkeypatch, capsys):
-    from rosenblatt.cli import main
-
+def test_the_commands_draw_rows(run, tmp_path):
     table = tmp_path / "rows.csv"
     rng = np.random.default_rng(0)
     table.write_text("a,b\n" + "\n".join(f"{x:.4f},{y:.4f}" for x, y in rng.normal(size=(64, 2))) + "\n")
     path = tmp_path / "m.safetensors"
-    for words in (
-        ("train", "gan", table, "-o", path, "--epochs", "2", "--width", "8", "--random-state", "0"),
-        ("sample", path, "--count", "3"),
-    ):
-        monkeypatch.setattr(sys, "argv", ["rosenblatt", *map(str, words)])
-        capsys.readouterr()
-        main_code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            main_code = stop.code or 0
-        assert main_code == 0
-    lines = capsys.readouterr().out.strip().splitlines()
+    said = run("train", "gan", table, "-o", path, "--epochs", "2", "--width", "8", "--random-state", "0")
+    assert said.code == 0, said.err
+    said = run("sample", path, "--count", "3")
+    assert said.code == 0, said.err
+    lines = said.out.strip().splitlines()
     assert lines[0] == "a,b"
     assert len(lines) == 4

@@ -102,21 +102,11 @@ def test_wrong_films(painter):
         flicker(film(1), film(1))
 
 
-def test_the_command_paints_a_film(tmp_path, monkeypatch, capsys):
+def test_the_command_paints_a_film(run, tmp_path):
     from PIL import Image
-
-    from rosenblatt.cli import main
 
     write_video(tmp_path / "in.mp4", film(2))
     Image.fromarray(film(1)[0]).save(tmp_path / "style.png")
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["rosenblatt", *map(str, words)])
-        try:
-            main()
-        except SystemExit as stop:
-            return stop.code or 0, capsys.readouterr()
-        return 0, capsys.readouterr()
 
     words = (
         "stylize",
@@ -130,9 +120,9 @@ def test_the_command_paints_a_film(tmp_path, monkeypatch, capsys):
         "--size",
         64,
     )
-    code, said = run(*words, "--out", tmp_path / "out.mp4", "--random-state", 0)
-    assert code == 0, said.err
+    said = run(*words, "--out", tmp_path / "out.mp4", "--random-state", 0)
+    assert said.code == 0, said.err
     assert len(list(read_video(tmp_path / "out.mp4"))) == 2
-    code, said = run(*words, "--out", tmp_path / "out.png")
-    assert code == 2
+    said = run(*words, "--out", tmp_path / "out.png")
+    assert said.code == 2
     assert "expected a film from a film" in said.err

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _MOST_TILES = 100
-_OWN = {"GAN": ("samples", "game_figures"), "Composer": ("music", "composer_figures")}
-"""Estimator -> module of `rosenblatt.report` and its function (estimator, X) -> figures by name."""
 
 
 def _module(model: Any, who: str) -> nn.Module:
@@ -354,22 +352,10 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         ShapeError, NonFiniteError, DataError: X is not like the data of ``fit``.
     """
     _module(estimator, "inspect")
-    if type(estimator).__name__ in _OWN:
-        module, name = _OWN[type(estimator).__name__]
-        return getattr(importlib.import_module(f"rosenblatt.report.{module}"), name)(estimator, X)
-    if hasattr(estimator, "tails_"):
-        from rosenblatt.report.forecasts import forecast, gradient_through_time
-
-        drawn = {"forecast": forecast(estimator, X), "gradient_through_time": gradient_through_time(estimator)}
-        return drawn | {"learning_curves": learning_curves(estimator.history_)}
-    if getattr(estimator, "history_", None):
-        curves = {"learning_curves": learning_curves(estimator.history_)}
-    else:
-        curves = {}
-    if hasattr(estimator, "code_size_"):
-        from rosenblatt.report.codes import coder_pictures
-
-        return coder_pictures(estimator, X, y) | curves
+    for name in (kind.__name__ for kind in type(estimator).__mro__):
+        if name in _OWN:
+            return _OWN[name](estimator, X, y)
+    curves = _curves(estimator)
     if hasattr(estimator, "picture_shape_"):
         shown = {"filters": filters(estimator)}
         if X is not None:
@@ -386,18 +372,67 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
             estimator.predict(X)  # its own checks of X
         square = picture_shape(estimator.n_features_in_)
         return {"weights": filters(estimator) if square else _weight_table(estimator)} | curves
-    if hasattr(estimator, "align"):
-        from rosenblatt.report.translation import attention_pictures
-
-        return (attention_pictures(estimator, X) if X is not None else {}) | curves
-    if hasattr(estimator, "n_tokens_"):
-        from rosenblatt.report.recurrent import gradient_through_time
-
-        return {"gradient_through_time": gradient_through_time(estimator, X)} | curves
-    if hasattr(estimator, "styles_"):
-        from rosenblatt.report.style import style_pictures
-
-        return style_pictures(estimator, X) | curves
-    if hasattr(estimator, "symbols_"):
-        return curves
     raise ParameterError(f"inspect: there are no figures for a {type(estimator).__name__} yet.")
+
+
+def _curves(estimator: Any) -> dict[str, Figure]:
+    """The learning curves, where epochs were recorded."""
+    rows = getattr(estimator, "history_", None)
+    return {"learning_curves": learning_curves(rows)} if rows else {}
+
+
+def _of_forecaster(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
+    from rosenblatt.report.forecasts import forecast, gradient_through_time
+
+    drawn = {"forecast": forecast(estimator, X), "gradient_through_time": gradient_through_time(estimator)}
+    return drawn | {"learning_curves": learning_curves(estimator.history_)}
+
+
+def _of_coder(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
+    from rosenblatt.report.codes import coder_pictures
+
+    return coder_pictures(estimator, X, y) | _curves(estimator)
+
+
+def _of_translator(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
+    from rosenblatt.report.translation import attention_pictures
+
+    return (attention_pictures(estimator, X) if X is not None else {}) | _curves(estimator)
+
+
+def _of_language_model(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
+    from rosenblatt.report.recurrent import gradient_through_time
+
+    return {"gradient_through_time": gradient_through_time(estimator, X)} | _curves(estimator)
+
+
+def _of_style(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
+    from rosenblatt.report.style import style_pictures
+
+    return style_pictures(estimator, X) | _curves(estimator)
+
+
+def _of_gan(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
+    from rosenblatt.report.samples import game_figures
+
+    return game_figures(estimator, X)
+
+
+def _of_composer(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
+    from rosenblatt.report.music import composer_figures
+
+    return composer_figures(estimator, X)
+
+
+_OWN: dict[str, Callable[[Any, Any, Any], dict[str, Figure]]] = {
+    "Forecaster": _of_forecaster,
+    "Autoencoder": _of_coder,
+    "VariationalAutoencoder": _of_coder,
+    "Translator": _of_translator,
+    "LanguageModel": _of_language_model,
+    "RNNClassifier": lambda estimator, X, y: _curves(estimator),
+    "StyleTransfer": _of_style,
+    "GAN": _of_gan,
+    "Composer": _of_composer,
+}
+"""Systems with figures of their own; all others show their weights. A new system adds a row."""
