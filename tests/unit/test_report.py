@@ -12,7 +12,9 @@ import rosenblatt as rb
 from rosenblatt import report
 from rosenblatt.eras import history
 from rosenblatt.errors import DataError, LabelError, NotFittedError, OutputError, ParameterError, ShapeError
-from rosenblatt.report.canvas import mosaic
+from rosenblatt.estimators.alignment import Alignment
+from rosenblatt.report.canvas import mosaic, write_figure
+from rosenblatt.report.translation import attention_picture
 
 DIGITS = load_digits()
 X, Y = DIGITS.images[:300], DIGITS.target[:300]
@@ -319,6 +321,14 @@ def test_a_figure_needs_words(tmp_path):
     with pytest.raises(ParameterError, match="no alt text"):
         report.write_html(tmp_path / "a.html", "T", [report.Section(figure=report.confusion([0], [0]))])
     assert not list(tmp_path.iterdir())
+
+
+def test_words_that_no_font_has_are_drawn_without_a_warning(tmp_path):
+    words = ("one", "\x0f", "\u0712\u4e00")  # a control character, Syriac, Chinese: pieces of bytes can make any
+    figure = attention_picture(Alignment(words, words, np.eye(3), 0.0))
+    shown = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert shown == ["one", r"\x0f", "\u0712\u4e00"]
+    assert write_figure(figure, tmp_path / "a.png", dpi=50, overwrite=False).stat().st_size > 1000
 
 
 def test_demo_report(tmp_path):

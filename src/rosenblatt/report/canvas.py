@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,8 +58,14 @@ def bare(axes: Axes, title: str = "") -> Axes:
 
 
 def word(label: Any, most: int = 18) -> str:
-    """A class label as a short text."""
+    r"""A class label as a short text; what cannot be printed is spelt out.
+
+    Example:
+        >>> word("two  words"), word("a\x0fb")
+        ('two words', 'a\\x0fb')
+    """
     text = " ".join(str(label).split())
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -130,6 +137,15 @@ def write_figure(figure: Figure, path: Path, *, dpi: int, overwrite: bool) -> Pa
     Raises:
         OutputError: The path exists and ``overwrite`` is False, or it cannot be written.
     """
+    drawn = drawing_of(figure, format=path.suffix[1:].lower(), dpi=dpi)
+    return write_whole(path, drawn, overwrite=overwrite)
+
+
+def drawing_of(figure: Figure, **options: Any) -> bytes:
+    """What ``figure.savefig`` writes with these options, as bytes."""
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:].lower(), dpi=dpi)
-    return write_whole(path, drawn.getvalue(), overwrite=overwrite)
+    with warnings.catch_warnings():
+        # labels may be in a script that the font lacks: a box stands there, and the figure is worth having
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(drawn, **options)
+    return drawn.getvalue()

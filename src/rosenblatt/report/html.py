@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rosenblatt._types import PathLike
 from rosenblatt._validate import write_whole
 from rosenblatt.errors import ParameterError
-from rosenblatt.report.canvas import INK
+from rosenblatt.report.canvas import INK, drawing_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,12 +142,9 @@ def svg(figure: Figure) -> bytes:
     """A figure as SVG on no background, whose ink follows the light or dark scheme; equal figures give equal bytes."""
     import matplotlib
 
-    buffer = io.BytesIO()
     none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with matplotlib.rc_context({"svg.hashsalt": "rosenblatt", "svg.fonttype": "path"}), warnings.catch_warnings():
-        # class labels may be in a script that the font lacks; the page is worth having nonetheless
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.04, metadata=none)
-    text = buffer.getvalue().decode().replace(INK, "currentColor")
+    with matplotlib.rc_context({"svg.hashsalt": "rosenblatt", "svg.fonttype": "path"}):
+        drawn = drawing_of(figure, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.04, metadata=none)
+    text = drawn.decode().replace(INK, "currentColor")
     head, tag, rest = text.partition("<defs>")
     return (head + _SCHEME + tag + rest).encode()
