@@ -23,6 +23,7 @@ _WHERE = {
     "RNNClassifier": "rosenblatt.estimators.recurrent",
     "Composer": "rosenblatt.estimators.composer",
     "GAN": "rosenblatt.estimators.gan",
+    "SemanticGAN": "rosenblatt.estimators.semantic_gan",
     "StyleTransfer": "rosenblatt.estimators.style",
     "Translator": "rosenblatt.estimators.translator",
     "shallow_baseline": "rosenblatt.estimators.shallow",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.mlp import MLPRegressor as MLPRegressor
     from rosenblatt.estimators.perceptron import Perceptron as Perceptron
     from rosenblatt.estimators.recurrent import RNNClassifier as RNNClassifier
+    from rosenblatt.estimators.semantic_gan import SemanticGAN as SemanticGAN
     from rosenblatt.estimators.shallow import shallow_baseline as shallow_baseline
     from rosenblatt.estimators.style import StyleTransfer as StyleTransfer
     from rosenblatt.estimators.translator import Translator as Translator

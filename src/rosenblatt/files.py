@@ -51,6 +51,7 @@ ESTIMATORS = (
     "Autoencoder",
     "VariationalAutoencoder",
     "GAN",
+    "SemanticGAN",
     "Translator",
     "Composer",
 )

@@ -81,6 +81,31 @@ def adversarial(
         players, data, loss, code_size=code_size, plan=plan.over(STANDARD), epochs=epochs,
         learning_rate=learning_rate, prepare=prepare, augment=augment or DifferentiableAugment(), adaptive=adaptive,
     )  # fmt: skip
+    yield from play(game, epochs=epochs, evaluate=evaluate, keeper=keeper)
+
+
+def play(
+    game: Game,
+    *,
+    epochs: int,
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    keeper: Keeper | None = None,
+) -> Iterator[EpochRecord]:
+    """Play a game to its end; see `adversarial`, which makes one.
+
+    Args:
+        game: Both players, and everything that changes with a turn.
+        epochs: Passes over the data.
+        evaluate: Called with the players in eval mode after each epoch; its numbers go into the record.
+        keeper: Of the run's checkpoints.
+
+    Yields:
+        One `EpochRecord` an epoch.
+
+    Raises:
+        DivergedError, KeyboardInterrupt: See `adversarial`.
+    """
+    players = game.players
     for number in range(game.resume(keeper, epochs) + 1, epochs + 1):
         good, started = game.state(), time.perf_counter()
         players.train()
@@ -94,11 +119,7 @@ def adversarial(
         value = metrics.pop("loss")
         if not all(math.isfinite(v) for v in (value, *metrics.values())) or not finite(players):
             game.undo(good)
-            raise DivergedError.at(
-                number,
-                advice=f"Try a learning rate 4 times smaller (now {learning_rate:g}), loss='relativistic', or "
-                "Plan(precision='fp32').",
-            )
+            raise DivergedError.at(number, advice=game.advice)
         live = game.show_average()
         players.eval()
         metrics |= dict(evaluate(players)) if evaluate is not None else {}
@@ -109,7 +130,16 @@ def adversarial(
 
 
 class Game:
-    """The state of one game: both optimizers, the averaged generator, step count, random state, augmentation."""
+    """The state of one game: both optimizers, the averaged generator, step count, random state, augmentation.
+
+    Another kind of game has its own `turn` and says in ``NAMES`` what numbers a turn gives.
+    """
+
+    NAMES: tuple[str, ...] = (
+        "loss", "generator_loss", "real_logit", "fake_logit", "critic_accuracy", "real_sign", "variety",
+    )  # fmt: skip
+    RATES: Mapping[str, float] = {"generator": 1.0, "critic": 1.0}
+    """Learning rate of each player, as multiples of the game's."""
 
     def __init__(
         self,
@@ -140,6 +170,14 @@ class Game:
         self.step, self.steps = 0, epochs * len(data)
         self.average = copy.deepcopy(self.generator).eval().requires_grad_(False)
 
+    @property
+    def advice(self) -> str:
+        """What to try where the game diverged."""
+        return (
+            f"Try a learning rate 4 times smaller (now {self.learning_rate:g}), loss='relativistic', or "
+            "Plan(precision='fp32')."
+        )
+
     def epoch(self) -> dict[str, float]:
         """One pass over the data; means over its batches, read from the device once."""
         noted: list[Tensor] = []
@@ -147,8 +185,7 @@ class Game:
             for x, y, _ in self.data:
                 noted.append(self.turn(x, y))
         found = torch.stack(noted).double().nanmean(0).tolist()
-        names = ("loss", "generator_loss", "real_logit", "fake_logit", "critic_accuracy", "real_sign", "variety")
-        metrics = dict(zip(names, found, strict=True))
+        metrics = dict(zip(self.NAMES, found, strict=True))
         sign = metrics.pop("real_sign")
         if self.adaptive:
             self.augment.steer(sign, len(self.data.x))
@@ -156,9 +193,7 @@ class Game:
 
     def turn(self, x: Tensor, y: Tensor) -> Tensor:
         """A step of the critic, and where it is due one of the generator."""
-        self.rate = self.learning_rate * factor(
-            self.plan.schedule or "constant", self.step, self.steps, warmup=self.plan.warmup or 0.0
-        )
+        self.set_rate()
         real = x if self.prepare is None else self.prepare(x)
         value, fake, logits_real, logits_fake = self.critic_step(real, y)
         nothing = torch.full((), float("nan"), device=self.device)
@@ -168,9 +203,15 @@ class Game:
         return torch.stack(
             [
                 value, other, logits_real.mean(), logits_fake.mean(), (logits_real > logits_fake).float().mean(),
-                logits_real.sign().mean(), _spread(fake) / _spread(real).clamp_min(1e-8),
+                logits_real.sign().mean(), spread(fake) / spread(real).clamp_min(1e-8),
             ]
         )  # fmt: skip
+
+    def set_rate(self) -> None:
+        """The learning rate of this turn."""
+        self.rate = self.learning_rate * factor(
+            self.plan.schedule or "constant", self.step, self.steps, warmup=self.plan.warmup or 0.0
+        )
 
     def critic_step(self, real: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One step of the critic; its loss, the samples, and the logits at data and samples."""
@@ -216,7 +257,7 @@ class Game:
     def _descend(self, name: str, value: Tensor) -> None:
         optimizer = self.optimizers[name]
         for group in optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = self.rate * self.RATES[name]
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         if self.plan.gradient_clip is not None:
@@ -304,7 +345,7 @@ def _copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
-def _spread(x: Tensor) -> Tensor:
+def spread(x: Tensor) -> Tensor:
     """Mean distance of neighbours in a batch: zero where all are alike."""
     flat = x.detach().float().flatten(1)
     return (flat - flat.roll(1, 0)).norm(dim=1).mean()
