@@ -26,6 +26,7 @@ SYSTEMS = (
     ("alexnet", "CNNClassifier(network='alexnet')", 2014, "AlexNet in one tower, takes published weights"),
     ("composer", "Composer", 2019, "music from MIDI files: relative Transformer, GRU, chorales in voices"),
     ("gan", "GAN", 2014, "generator and critic; DCGAN, style-based; pictures and tables"),
+    ("semantic-gan", "SemanticGAN", 2019, "photographs from label maps (GauGAN), with styles; repaint and render"),
     ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
     (
         "autoencoder",

@@ -77,6 +77,18 @@ def samples() -> list[inspect.Parameter]:
     ]
 
 
+def label_maps() -> list[inspect.Parameter]:
+    """Options of a system that learns photographs from label maps."""
+    what = "A folder of photographs with label maps: side by side in one file, or in the folders photos/ and labels/."
+    return [
+        *data_and_out(what),
+        given("size", int, typer.Option(min=8, help="Side in pixels that maps and photographs are brought to."), 64),
+        given("skip_bad", bool, typer.Option("--skip-bad", help="Leave unreadable files out."), False),
+        *force_and_json(),
+        *plan(),
+    ]
+
+
 def series() -> list[inspect.Parameter]:
     """Options of a system that learns from time series."""
     return [

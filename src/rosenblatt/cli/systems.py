@@ -86,6 +86,13 @@ SYSTEMS = {
     "gan": System(
         "gan", "GAN", "Generator and critic: draw pictures or rows like those of the data.", options.samples, face="gan"
     ),
+    "semantic-gan": System(
+        "semantic_gan",
+        "SemanticGAN",
+        "Photographs from label maps (GauGAN): paint a map, render it.",
+        options.label_maps,
+        face="semantic",
+    ),
     "autoencoder": System(
         "autoencoder",
         "Autoencoder",

@@ -104,18 +104,63 @@ def read_label_pairs(
     return LabelPairs(ids, np.stack(photos), found, names, sorted(bad))
 
 
-def read_label_map(path: PathLike, *, who: str = "read_label_map") -> np.ndarray:
-    """One label map: ids (H, W), or uint8 colours (H, W, 3).
+def read_label_maps(
+    source: PathLike,
+    *,
+    size: tuple[int, int],
+    palette: Palette | None = None,
+    classes: int | None = None,
+    ignore: int = 255,
+    who: str = "read_label_maps",
+) -> np.ndarray:
+    """Label maps without photographs, as ids (N, H, W): one file, or those of a folder, or of its folder ``labels``.
+
+    Of a picture in colours that is twice as wide as high the right half counts, as in `read_label_pairs`.
 
     Raises:
-        PictureError: It cannot be read.
+        DataError: No such path, no picture in it, or colours without a palette.
+        PictureError: A file that cannot be read.
+        LabelError: An id out of range.
+    """
+    source, found = Path(source), []
+    files = [source]
+    if not source.is_file():
+        _is_folder(source, who)
+        inner = source / FOLDERS[0] if (source / FOLDERS[0]).is_dir() else source
+        files = [path for path in sorted(inner.iterdir()) if _counts(path)]
+    for path in files:
+        try:
+            with _guarded(), _opened(path) as image:
+                image.load()
+                ids = _ids(image)
+        except Exception as error:  # as above
+            raise PictureError(f"{who}: {path} cannot be read ({_reason(error)}). Check the path and the file.") from error
+        if ids.ndim == 3 and palette is None:
+            raise DataError(f"{who}: {path} has colours; expected ids, or the palette of the colours. Set it.")
+        if ids.ndim == 3:
+            ids = ids[:, ids.shape[0] :] if ids.shape[1] == 2 * ids.shape[0] else ids
+            ids = as_label_maps(ids[None], colours=palette, who=f"{who}: {path}")[0][0]
+        found.append(_cut(ids, *size))
+    if not found:
+        raise DataError(f"{who}: {source} holds no pictures; expected label maps.")
+    return as_label_maps(np.stack(found).astype(np.int64), classes=classes, ignore=ignore, who=who)[0]
+
+
+def read_palette(path: PathLike, *, who: str = "read_palette") -> Palette:
+    """A palette from a text file with a line ``name,red,green,blue`` for each class.
+
+    Raises:
+        DataError: It cannot be read, or a line has another form.
     """
     try:
-        with _guarded(), _opened(Path(path)) as image:
-            image.load()
-            return _ids(image)
-    except Exception as error:  # as above
-        raise PictureError(f"{who}: {path} cannot be read ({_reason(error)}). Check the path and the file.") from error
+        lines = [line.split(",") for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
+        colours = tuple(tuple(int(level) for level in line[-3:]) for line in lines)
+        names = tuple(",".join(line[:-3]).strip() for line in lines)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{who}: {path} is no palette ({error}); expected lines of name,red,green,blue.") from error
+    if len(colours) < 2 or any(len(c) != 3 for c in colours) or not all(names):
+        raise DataError(f"{who}: {path} is no palette; expected at least 2 lines of name,red,green,blue.")
+    return Palette(names, colours)  # type: ignore[arg-type]
 
 
 def _couples(folder: Path, who: str) -> list[tuple[str, Path, Path | None]]:

@@ -22,8 +22,11 @@ Departures from the paper:
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -44,11 +47,45 @@ def label_channels(maps: Int[Tensor, "N H W"], classes: int) -> Float[Tensor, "N
     return channels.float().contiguous(memory_format=torch.channels_last)
 
 
+class _ByPicture(torch.autograd.Function):
+    """`by_picture` with its gradient by hand: autograd's of its parts takes three times as long on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        flat, precise = _pixels_last(x), torch.promote_types(x.dtype, torch.float32)
+        centred = flat - flat.mean(1, keepdim=True, dtype=precise).to(x.dtype)
+        variance = (centred * centred).mean(1, keepdim=True, dtype=precise)
+        scale = (variance + EPSILON).rsqrt().to(x.dtype)
+        y = centred.mul_(scale)
+        ctx.save_for_backward(y, scale)
+        return _as_pictures(y, x.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (y, scale), g = ctx.saved_tensors, _pixels_last(gradient)
+        precise = torch.promote_types(g.dtype, torch.float32)
+        mean = g.mean(1, keepdim=True, dtype=precise).to(g.dtype)
+        along = (g * y).mean(1, keepdim=True, dtype=precise).to(g.dtype)
+        return _as_pictures((g - mean).addcmul_(y, along, value=-1).mul_(scale), gradient.shape)
+
+
+def _pixels_last(x: Float[Tensor, "N C H W"]) -> Tensor:
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, x.shape[1])  # N HW C; a view in the layout that convolutions like
+
+
+def _as_pictures(x: Tensor, shape: torch.Size) -> Tensor:
+    return x.view(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
+
+
 def by_picture(x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
-    """Each channel of each picture with mean 0 and variance 1: the same in training and in use, in any batch."""
-    variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
-    scale = (variance + EPSILON).rsqrt()
-    return torch.addcmul((-mean * scale).to(x.dtype), x, scale.to(x.dtype))
+    """Each channel of each picture with mean 0 and variance 1: the same in training and in use, in any batch.
+
+    Example:
+        >>> by_picture(torch.tensor([[[[1.0, 3.0]]]]))
+        tensor([[[[-1.0000,  1.0000]]]])
+    """
+    return _ByPicture.apply(x)
 
 
 class SpatiallyAdaptive(nn.Module):

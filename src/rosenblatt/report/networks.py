@@ -344,7 +344,8 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         "forecast" and "gradient_through_time"; for autoencoders with X "code_map" (coloured by y) and "reconstructions", for
         variational ones of pictures "samples" and "traversal", and for codes of two numbers "code_grid"; for a
         `LanguageModel` (X is a text) "gradient_through_time"; for a `Translator` (X are sentences) "attention_1" to
-        "attention_6"; for a `GAN` "samples", "game" and with X "nearest"; for an `RNNClassifier` nothing else.
+        "attention_6"; for a `GAN` "samples", "game" and with X "nearest"; for a `SemanticGAN` "game"
+        and, where X are label maps, "renderings" (beside photographs y) and "styles"; for an `RNNClassifier` nothing else.
 
     Raises:
         NotFittedError: Before ``fit``.
@@ -418,6 +419,12 @@ def _of_gan(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
     return game_figures(estimator, X)
 
 
+def _of_semantic(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
+    from rosenblatt.report.label_maps import semantic_figures
+
+    return semantic_figures(estimator, X, y)
+
+
 def _of_composer(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
     from rosenblatt.report.music import composer_figures
 
@@ -433,6 +440,7 @@ _OWN: dict[str, Callable[[Any, Any, Any], dict[str, Figure]]] = {
     "RNNClassifier": lambda estimator, X, y: _curves(estimator),
     "StyleTransfer": _of_style,
     "GAN": _of_gan,
+    "SemanticGAN": _of_semantic,
     "Composer": _of_composer,
 }
 """Systems with figures of their own; all others show their weights. A new system adds a row."""

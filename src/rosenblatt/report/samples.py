@@ -65,18 +65,19 @@ def game_figures(model: Any, X: Any = None) -> dict[str, Figure]:
     if len(model.sample_shape_) == 1:
         return found
     drawn = model.sample(64, random_state=0)
-    found = {"samples": _shown(sheet(drawn), "64 samples"), **found}
+    found = {"samples": shown(sheet(drawn), "64 samples"), **found}
     if X is not None:
         rows, distance = model.nearest(drawn[:8], X)
         data = np.asarray(X)[rows]
         data = data[..., 0] if data.ndim == 4 and data.shape[3] == 1 else data
         title = "Samples, and below each the training picture nearest to it; far below 1 is a copy: "
         pair = sheet(np.concatenate([drawn[:8], data]), columns=8)
-        found["nearest"] = _shown(pair, title + ", ".join(f"{d:.2f}" for d in distance))
+        found["nearest"] = shown(pair, title + ", ".join(f"{d:.2f}" for d in distance))
     return found
 
 
-def _shown(pixels: np.ndarray, title: str) -> Figure:
+def shown(pixels: np.ndarray, title: str) -> Figure:
+    """A picture with a small title."""
     height, width = pixels.shape[:2]
     figure = new_figure(6.4, 0.5 + 6.2 * height / width)
     axes = bare(figure.add_subplot(), title)
