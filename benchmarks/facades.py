@@ -5,14 +5,15 @@
     python benchmarks/facades.py --grid --out DIR
 
 Both learn from the 240 training pairs (24 of them choose the epoch, by the kernel distance in random filters) with the same
-augmentation and precision, and are judged on the 50 validation pairs, which nothing else sees: KID in SqueezeNet's features and in
-random filters, and the agreement of the label maps with what a small segmenter, trained on the real training pairs, reads off
-the renderings. The U-Net has about as many parameters as SemanticGAN's generator with its style encoder.
+augmentation and precision, and are judged on the 50 validation pairs, which nothing else sees: KID in SqueezeNet's features
+and in random filters, and the agreement of the label maps with what a small segmenter, trained on the real training pairs,
+reads off the renderings. The U-Net has about as many parameters as SemanticGAN's generator with its style encoder.
 """
 
 import argparse
 import json
 import os
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -103,7 +104,10 @@ class Pix2Pix:
         torch.manual_seed(seed)
         self.generator = UNet(CLASSES + 1, width).to(memory_format=torch.channels_last)
         self.critic = patch_critic(CLASSES + 4).to(memory_format=torch.channels_last)
-        self.adams = [torch.optim.Adam(p.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True) for p in (self.generator, self.critic)]
+        self.adams = [
+            torch.optim.Adam(p.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True)
+            for p in (self.generator, self.critic)
+        ]
         self.precision, self.batch = choose_precision("auto", DEVICE), batch
 
     def epoch(self, labels, photos, share):
@@ -166,6 +170,8 @@ def train_spade(labels, photos, minutes, seed, options):
     chosen = {"random_state": seed, "device": "cpu", "style": not options.no_style, "batch_size": options.batch}
     if options.rate:
         chosen["learning_rate"] = options.rate
+    if options.weights:
+        chosen["weights"] = tuple(options.weights)
     if options.no_perceptual:
         chosen["perceptual"] = None
     taken = []
@@ -179,14 +185,23 @@ def train_spade(labels, photos, minutes, seed, options):
     epochs = max(1, int((60 * minutes - (taken[0] - an_epoch)) / an_epoch))
     print(f"spade: {an_epoch:.1f} processor seconds an epoch, {epochs} epochs", flush=True)
     started = time.process_time()
+    # other work on the machine makes processor time dearer: at the end of the minutes the run is stopped, wherever it is
+    signal.signal(signal.SIGPROF, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_PROF, 60 * minutes)
     model = rb.SemanticGAN(epochs=epochs, verbose=2, classes=CLASSES, **chosen).fit(labels, photos)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     said = {
-        "epochs": epochs, "best_epoch": model.best_epoch_, "cpu_minutes": (time.process_time() - started) / 60,
+        "epochs": model.n_iter_, "planned_epochs": epochs, "best_epoch": model.best_epoch_,
+        "cpu_minutes": (time.process_time() - started) / 60,
         "held_out_kid": -model.history_[model.best_epoch_ - 1]["validation_score"], "perceptual": model.perceptual_,
         "precision": model.precision_, "diagnosis": model.diagnose(), "history": model.history_,
     }  # fmt: skip
     model.save(Path(options.out, "spade.safetensors"))
-    return lambda maps: model.transform(np.asarray(maps)), sum(p.numel() for p in model.module_.generator.parameters()), said
+    return (
+        lambda maps: model.transform(np.asarray(maps)),
+        sum(p.numel() for p in model.module_.generator.parameters()),
+        said,
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- scores
@@ -245,6 +260,7 @@ def main(options):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore", rb.errors.TrainingInterrupted)
     parser = argparse.ArgumentParser()
     parser.add_argument("--contender", choices=("spade", "pix2pix"))
     parser.add_argument("--minutes", type=float, default=25)
@@ -252,6 +268,7 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--unet-width", type=int, default=22)
+    parser.add_argument("--weights", type=float, nargs=3)
     parser.add_argument("--no-style", action="store_true")
     parser.add_argument("--no-perceptual", action="store_true")
     parser.add_argument("--pilot", action="store_true", help="train and stop before the validation part is looked at")

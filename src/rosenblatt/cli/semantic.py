@@ -36,7 +36,9 @@ def train(system: str, parameters: list[Parameter], given: dict[str, Any]) -> No
     pairs = _pairs(model, given["data"], given["size"], skip_bad=given["skip_bad"], classes=model.classes)
     started = time.perf_counter()
     # the reader has counted the classes; a model without a palette cannot know of those that no map shows
-    model.set_params(classes=pairs.classes).fit(np.where(pairs.labels == pairs.classes, model.ignore, pairs.labels.astype(int)), pairs.photos)
+    model.set_params(classes=pairs.classes).fit(
+        np.where(pairs.labels == pairs.classes, model.ignore, pairs.labels.astype(int)), pairs.photos
+    )
     seconds = time.perf_counter() - started
     if names is not None:
         model.class_names_ = names
@@ -80,7 +82,9 @@ def evaluate(model: SemanticGAN, data: str) -> dict[str, Any]:
 def sample(model: SemanticGAN, chosen: dict[str, Any], *, out: Path | None, force: bool, as_json: bool) -> None:
     """Render the label map (or the folder of maps) of --prompt; paint=CLASS:TOP,LEFT,HEIGHT,WIDTH repaints it before."""
     if out is None or "prompt" not in chosen:
-        raise ParameterError("sample: expected --prompt with a label map (or a folder of them), and --out with .png or .jpg.")
+        raise ParameterError(
+            "sample: expected --prompt with a label map (or a folder of them), and --out with .png or .jpg."
+        )
     maps = read_label_maps(
         chosen["prompt"], size=model.shape_, palette=model._colours(), classes=model.n_classes_, ignore=model.ignore,
         who=str(chosen["prompt"]),

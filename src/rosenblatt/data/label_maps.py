@@ -63,7 +63,9 @@ def palette(source: Any, *, who: str = "palette") -> Palette | None:
         return PALETTES[source]
     colours = np.asarray(source)
     if colours.ndim != 2 or colours.shape[1] != 3 or colours.dtype.kind not in "iu" or len(colours) < 2:
-        raise ParameterError(f"{who}: palette={source!r}; expected {', '.join(PALETTES)} or at least 2 colours (r, g, b).")
+        raise ParameterError(
+            f"{who}: palette={source!r}; expected {', '.join(PALETTES)} or at least 2 colours (r, g, b)."
+        )
     if colours.min() < 0 or colours.max() > 255 or len(np.unique(colours, axis=0)) < len(colours):
         raise ParameterError(f"{who}: palette={source!r}; expected different colours with levels from 0 to 255.")
     rows = tuple(tuple(map(int, row)) for row in colours)
@@ -237,7 +239,9 @@ def resize_label_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return found
 
 
-def paint(maps: np.ndarray, label: int, *, box: Sequence[int] | None = None, mask: ArrayLike | None = None) -> np.ndarray:
+def paint(
+    maps: np.ndarray, label: int, *, box: Sequence[int] | None = None, mask: ArrayLike | None = None
+) -> np.ndarray:
     """A copy of label maps in which a region has another class: edit a map, then render it again.
 
     Args:
@@ -268,7 +272,9 @@ def paint(maps: np.ndarray, label: int, *, box: Sequence[int] | None = None, mas
     top, left, height, width = box
     rows, columns = slice(max(0, top), max(0, top + height)), slice(max(0, left), max(0, left + width))
     if painted[..., rows, columns].size == 0:
-        raise ParameterError(f"paint: box={tuple(box)} misses maps of {painted.shape[-2]} x {painted.shape[-1]} pixels.")
+        raise ParameterError(
+            f"paint: box={tuple(box)} misses maps of {painted.shape[-2]} x {painted.shape[-1]} pixels."
+        )
     painted[..., rows, columns] = label
     return painted
 

@@ -90,7 +90,9 @@ def read_label_pairs(
                     f"{picture.width}; expected one size. Resize the map (nearest, not smoothed)."
                 )
             if ids.ndim == 3 and palette is None:
-                raise DataError(f"{who}: {name}: the map has colours; expected ids, or the palette of the colours. Set it.")
+                raise DataError(
+                    f"{who}: {name}: the map has colours; expected ids, or the palette of the colours. Set it."
+                )
             if ids.ndim == 3:
                 ids, _ = as_label_maps(ids[None], colours=palette, who=f"{who}: {name}")
                 ids = ids[0]
@@ -134,7 +136,9 @@ def read_label_maps(
                 image.load()
                 ids = _ids(image)
         except Exception as error:  # as above
-            raise PictureError(f"{who}: {path} cannot be read ({_reason(error)}). Check the path and the file.") from error
+            raise PictureError(
+                f"{who}: {path} cannot be read ({_reason(error)}). Check the path and the file."
+            ) from error
         if ids.ndim == 3 and palette is None:
             raise DataError(f"{who}: {path} has colours; expected ids, or the palette of the colours. Set it.")
         if ids.ndim == 3:
@@ -170,7 +174,9 @@ def _couples(folder: Path, who: str) -> list[tuple[str, Path, Path | None]]:
         maps, photos = ({p.stem: p for p in sorted(part.iterdir()) if _counts(p)} for part in parts)
         if odd := sorted(maps.keys() ^ photos.keys()):
             lacks = "photograph" if odd[0] in maps else "label map"
-            raise PictureError(f"{who}: {odd[0]!r} and {len(odd) - 1} more have no {lacks}; expected files of the same names.")
+            raise PictureError(
+                f"{who}: {odd[0]!r} and {len(odd) - 1} more have no {lacks}; expected files of the same names."
+            )
         found = [(name, photos[name], maps[name]) for name in sorted(photos)]
     else:
         found = [(p.stem, p, None) for p in sorted(folder.iterdir()) if _counts(p)]

@@ -65,14 +65,15 @@ class SemanticJudgement:
     def __str__(self) -> str:
         if self.labels is None:
             return str(self.pictures)
-        return f"{self.pictures}\nlabel agreement: {100 * self.labels.pixels:.1f} % of pixels, mean IoU {self.labels.mean_iou:.3f}"
+        said = f"label agreement: {100 * self.labels.pixels:.1f} % of pixels, mean IoU {self.labels.mean_iou:.3f}"
+        return f"{self.pictures}\n{said}"
 
 
 class SemanticGAN(Estimator):
     """A generator of photographs from label maps, with scale and shift of its normalisations read off the map (GauGAN).
 
-    Use it where pictures are to show given things in given places: paint a map, render it, repaint a part, render again. Some
-    hundreds of pairs are enough for one kind of scene.
+    Use it where pictures are to show given things in given places: paint a map, render it, repaint a part, render again.
+    Some hundreds of pairs are enough for one kind of scene.
 
     Args:
         preset: Size of the networks, 64 (learns on two cores), 128, 256 (as published) or 512; None takes that of the
@@ -355,7 +356,11 @@ class SemanticGAN(Estimator):
             raise ParameterError(f"{who}: this model has no style encoder; expected style=True in its fit.")
 
     def _drawn_codes(self, count: int, seed: int) -> Tensor | None:
-        return torch.randn(count, self.code_size, generator=generator(seed)) if self.style else None
+        if not self.style:
+            return None
+        source = generator(seed)
+        # one by one: what a generator gives in one piece depends on the length of the piece
+        return torch.stack([torch.randn(self.code_size, generator=source) for _ in range(count)])
 
     @torch.no_grad()
     def _render(self, maps: Tensor, codes: Tensor | None) -> Tensor:
@@ -375,9 +380,7 @@ class SemanticGAN(Estimator):
         return self._restored(drawn).permute(0, 2, 3, 1).contiguous().numpy()
 
     def _maps(self, who: str, labels: ArrayLike) -> Tensor:
-        maps, _ = as_label_maps(
-            labels, classes=self.n_classes_, colours=self._colours(), ignore=self.ignore, who=who
-        )
+        maps, _ = as_label_maps(labels, classes=self.n_classes_, colours=self._colours(), ignore=self.ignore, who=who)
         if maps.shape[1:] != self.shape_:
             raise ShapeError(
                 f"{who}: label maps of {maps.shape[1]} x {maps.shape[2]} pixels; expected {self.shape_[0]} x "

@@ -10,9 +10,10 @@ is halved until it is 4 to 7, the longer one as often.
 Shape letters: N batch, H height, W width, K classes, M = K + 1 label channels, C channels, Z code.
 
 Departures from the paper:
-* Normalisation: each channel of each picture by its own mean and variance (instance normalisation), in the place of statistics
-  over all pictures of all devices. Nothing is remembered from training, so a picture is the same whatever else is in the batch.
-  The paper's section 4 finds the method to work with several parameter-free normalisations.
+* Normalisation: groups of 16 channels of each picture by their own mean and variance (group normalisation, Wu & He 2018), in
+  the place of statistics over all pictures of all devices. Nothing is remembered from training, so a picture is the same
+  whatever else is in the batch. One channel a group would wash the style out, which is the mean of channels; the critic, which
+  needs no style, has it so. The style encoder's first layer has none.
 * Scale and shift are one convolution with twice the outputs, which is the same function.
 * Leaky rectifiers throughout, as in the critic.
 * Glorot's start without the gain of 0.02, which only the layers without spectral norm would feel: scales and shifts then
@@ -22,18 +23,22 @@ Departures from the paper:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils import parametrize
 
 from rosenblatt._types import Float, Int
+from rosenblatt.layers.spectral import bounded
 from rosenblatt.models.gan import stages
 
 EPSILON = 1e-5
+GROUP = 16
+"""Channels that the generator normalises together (Wu & He 2018, arXiv:1803.08494, table 3)."""
 
 
 def label_channels(maps: Int[Tensor, "N H W"], classes: int) -> Float[Tensor, "N M H W"]:
@@ -51,41 +56,60 @@ class _ByPicture(torch.autograd.Function):
     """`by_picture` with its gradient by hand: autograd's of its parts takes three times as long on a CPU."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        flat, precise = _pixels_last(x), torch.promote_types(x.dtype, torch.float32)
-        centred = flat - flat.mean(1, keepdim=True, dtype=precise).to(x.dtype)
-        variance = (centred * centred).mean(1, keepdim=True, dtype=precise)
-        scale = (variance + EPSILON).rsqrt().to(x.dtype)
+    def forward(ctx: Any, x: Tensor, groups: int) -> Tensor:
+        flat = _pixels_last(x)
+        centred = flat - _mean(flat, groups)
+        scale = (_mean(centred * centred, groups, precise=True) + EPSILON).rsqrt().to(x.dtype)
         y = centred.mul_(scale)
         ctx.save_for_backward(y, scale)
+        ctx.groups = groups
         return _as_pictures(y, x.shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (y, scale), g = ctx.saved_tensors, _pixels_last(gradient)
-        precise = torch.promote_types(g.dtype, torch.float32)
-        mean = g.mean(1, keepdim=True, dtype=precise).to(g.dtype)
-        along = (g * y).mean(1, keepdim=True, dtype=precise).to(g.dtype)
-        return _as_pictures((g - mean).addcmul_(y, along, value=-1).mul_(scale), gradient.shape)
+        # what would change the mean or the variance is taken out
+        changed = (g - _mean(g, ctx.groups)).addcmul_(y, _mean(g * y, ctx.groups), value=-1).mul_(scale)
+        return _as_pictures(changed, gradient.shape), None
 
 
-def _pixels_last(x: Float[Tensor, "N C H W"]) -> Tensor:
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, x.shape[1])  # N HW C; a view in the layout that convolutions like
+def _mean(flat: Float[Tensor, "N P C"], groups: int, *, precise: bool = False) -> Float[Tensor, "N 1 C"]:
+    """Mean over all pixels and the channels of a group, for each channel of it; summed in fp32 or better."""
+    kind = torch.promote_types(flat.dtype, torch.float32)
+    mean = flat.mean(1, keepdim=True, dtype=kind)
+    count = flat.shape[2]
+    if groups < count:
+        mean = mean.view(len(flat), 1, groups, -1).mean(3, keepdim=True).expand(-1, -1, -1, count // groups)
+        mean = mean.reshape(len(flat), 1, count)
+    return mean if precise else mean.to(flat.dtype)
 
 
-def _as_pictures(x: Tensor, shape: torch.Size) -> Tensor:
+def _pixels_last(x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N P C"]:
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, x.shape[1])  # a view in the layout that convolutions like
+
+
+def _as_pictures(x: Float[Tensor, "N P C"], shape: torch.Size) -> Float[Tensor, "N C H W"]:
     return x.view(shape[0], *shape[2:], shape[1]).permute(0, 3, 1, 2)
 
 
-def by_picture(x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
-    """Each channel of each picture with mean 0 and variance 1: the same in training and in use, in any batch.
+def by_picture(x: Float[Tensor, "N C H W"], groups: int | None = None) -> Float[Tensor, "N C H W"]:
+    """Each group of channels of each picture with mean 0 and variance 1: the same in training and in use, in any batch.
+
+    Args:
+        x: Responses.
+        groups: Groups of neighbouring channels; None makes one of each channel (instance normalisation).
 
     Example:
         >>> by_picture(torch.tensor([[[[1.0, 3.0]]]]))
         tensor([[[[-1.0000,  1.0000]]]])
     """
-    return _ByPicture.apply(x)
+    return _ByPicture.apply(x, x.shape[1] if groups is None else groups)
+
+
+def groups_of(channels: int) -> int:
+    """Groups of 16 channels where these go into ``channels``, else of what both can be divided by."""
+    return channels // math.gcd(channels, GROUP)
 
 
 class SpatiallyAdaptive(nn.Module):
@@ -107,7 +131,7 @@ class SpatiallyAdaptive(nn.Module):
     def forward(self, x: Float[Tensor, "N C H W"], labels: Float[Tensor, "N M H W"]) -> Float[Tensor, "N C H W"]:
         """Modulated responses."""
         scale, shift = self.modulation(F.relu(self.shared(labels))).chunk(2, 1)
-        return torch.addcmul(shift, by_picture(x).to(scale.dtype), 1 + scale)
+        return torch.addcmul(shift, by_picture(x, groups_of(x.shape[1])).to(scale.dtype), 1 + scale)
 
 
 class SpatiallyAdaptiveBlock(nn.Module):
@@ -117,12 +141,12 @@ class SpatiallyAdaptiveBlock(nn.Module):
         super().__init__()
         middle = min(inputs, outputs)
         self.norms = nn.ModuleList(SpatiallyAdaptive(c, labels, hidden) for c in (inputs, middle))
-        self.one = spectral_norm(nn.Conv2d(inputs, middle, 3, padding=1))
-        self.two = spectral_norm(nn.Conv2d(middle, outputs, 3, padding=1))
+        self.one = bounded(nn.Conv2d(inputs, middle, 3, padding=1))
+        self.two = bounded(nn.Conv2d(middle, outputs, 3, padding=1))
         self.shortcut = None
         if inputs != outputs:
             self.norms.append(SpatiallyAdaptive(inputs, labels, hidden))
-            self.shortcut = spectral_norm(nn.Conv2d(inputs, outputs, 1, bias=False))
+            self.shortcut = bounded(nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, x: Float[Tensor, "N C H W"], labels: Float[Tensor, "N M H W"]) -> Tensor:
         """Responses of the same side."""
@@ -139,15 +163,16 @@ class StyleEncoder(nn.Module):
         _, count = stages(min(shape))
         widths = [3, *(min(width << n, 8 * width) for n in range(count))]
         self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(widths[n], widths[n + 1], 3, 2, 1, bias=False)) for n in range(count)
+            bounded(nn.Conv2d(widths[n], widths[n + 1], 3, 2, 1, bias=False)) for n in range(count)
         )
         size = widths[-1] * (shape[0] >> count) * (shape[1] >> count)
         self.mean, self.log_variance = nn.Linear(size, code), nn.Linear(size, code)
 
     def forward(self, x: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N Z"], Float[Tensor, "N Z"]]:
         """The two vectors that a code is drawn with."""
-        for layer in self.layers:
-            x = F.leaky_relu(by_picture(layer(x)), 0.2)
+        for number, layer in enumerate(self.layers):
+            x = layer(x)  # the first layer sees how bright the photograph is
+            x = F.leaky_relu(by_picture(x, groups_of(x.shape[1])) if number else x, 0.2)
         flat = x.flatten(1)
         return self.mean(flat).float(), self.log_variance(flat).float()
 
@@ -185,6 +210,7 @@ class SemanticGenerator(nn.Module):
         )
         self.last = nn.Conv2d(outputs[-1], 3, 3, padding=1)
         self.apply(_start)
+        nn.init.xavier_normal_(self.last.weight, gain=0.1)  # pictures start grey, where the tanh has a gradient
 
     def encode(self, x: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N Z"], Float[Tensor, "N Z"]]:
         """Mean and log-variance of the codes of photographs."""
@@ -217,7 +243,7 @@ class PatchCritic(nn.Module):
             stride = 1 if n == layers - 1 else 2
             # a normalisation takes the bias away again; the first layer has none
             conv = nn.Conv2d(widths[n], widths[n + 1], 4, stride, 2, bias=n == 0)
-            self.layers.append(spectral_norm(conv))
+            self.layers.append(bounded(conv))
         self.last = nn.Conv2d(widths[-1], 1, 4, 1, 2)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> list[Tensor]:
@@ -269,9 +295,9 @@ class SemanticPlayers(nn.Module):
 
 
 def _start(part: nn.Module) -> None:
-    """Glorot's normal start; behind a spectral norm only the direction of the weights counts."""
+    """Glorot's normal start; behind a spectral norm only the direction of the weights counts, and stays."""
     if isinstance(part, (nn.Conv2d, nn.Linear)):
-        raw = part.parametrizations.weight.original if hasattr(part, "parametrizations") else part.weight
-        nn.init.xavier_normal_(raw)
+        if not parametrize.is_parametrized(part):
+            nn.init.xavier_normal_(part.weight)
         if part.bias is not None:
             nn.init.zeros_(part.bias)

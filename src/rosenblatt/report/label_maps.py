@@ -56,7 +56,9 @@ def semantic_figures(model: Any, X: Any = None, y: Any = None) -> dict[str, Figu
     found["renderings"] = shown(sheet(rows, columns=len(parts) * 2 if len(maps) > 1 else len(parts)), said)
     if model.style:
         one = np.repeat(maps[:1], 8, 0)
-        found["styles"] = shown(sheet(_eight(model.transform(maps_with_ignore(model, one)))), "One map in eight drawn styles")
+        found["styles"] = shown(
+            sheet(_eight(model.transform(maps_with_ignore(model, one)))), "One map in eight drawn styles"
+        )
     return found
 
 

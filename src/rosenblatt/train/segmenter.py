@@ -37,7 +37,9 @@ def train_segmenter(
         photos: uint8 (N, H, W, 3), sides multiples of 8.
         labels: Ids (N, H, W); ``classes`` where nobody cares.
         classes: K.
-        epochs, batch_size, learning_rate: Of the training.
+        epochs: Passes over the pairs and their mirror images.
+        batch_size: Pairs a step.
+        learning_rate: Top of the schedule.
         width: Channels at full size.
         random_state: Seed.
         device: Where it runs.
