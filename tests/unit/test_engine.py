@@ -174,7 +174,7 @@ def test_who_takes_the_shares_changes_no_bit(monkeypatch):
         optimizer = CompiledOptimizer("adam", chain, learning_rate=0.01)
         losses = []
         for number in numbers:
-            monkeypatch.setattr(engine._Alone, "threads", lambda self, shares, number=number: number)
+            monkeypatch.setattr(engine._Pace, "next", lambda self, shares, number=number: (number, 100))
             losses.append(epoch(chain, optimizer, X, y, None, np.arange(61), 5)[0])
         ends.append((losses, chain.flat))
     for losses, flat in ends[1:]:
@@ -182,36 +182,32 @@ def test_who_takes_the_shares_changes_no_bit(monkeypatch):
         assert (flat == ends[0][1]).all()
 
 
-def test_an_epoch_that_stops_in_its_middle_goes_on(monkeypatch):
+def test_an_epoch_in_parts_is_the_epoch(monkeypatch):
+    monkeypatch.setattr(CompiledChain, "threads", lambda self, batch: 2)
     X, y = table(61)
-    whole, broken = network(dropout=0.2), network(dropout=0.2)
-    expected = epoch(whole, CompiledOptimizer("adam", whole, learning_rate=0.01), X, y, None, np.arange(61), 5)
-    real, order = kernels.run_epoch, 12
-
-    def interrupted(*arguments):
-        if arguments[-3] == 0:  # as if the threads had waited too long for each other
-            arguments = (*arguments[:order], arguments[order][:40], *arguments[order + 1 :])
-        return real(*arguments)
-
-    monkeypatch.setattr(kernels, "run_epoch", interrupted)
-    found = epoch(broken, CompiledOptimizer("adam", broken, learning_rate=0.01), X, y, None, np.arange(61), 5)
-    assert found == expected
-    assert (broken.flat == whole.flat).all()
-    assert broken.alone.threads(2) == 1
+    ends = []
+    for parts in ([(2, 100)], [(2, 1), (1, 5), (2, 3), (1, 100)]):
+        chain, turns = network(dropout=0.2), iter(parts * 2)
+        monkeypatch.setattr(engine._Pace, "next", lambda self, shares, turns=turns: next(turns))
+        optimizer = CompiledOptimizer("adam", chain, learning_rate=0.01)
+        ends.append(([epoch(chain, optimizer, X, y, None, np.arange(61), 5)[0] for _ in range(2)], chain.flat))
+    assert ends[0][0] == ends[1][0]
+    assert (ends[0][1] == ends[1][1]).all()
 
 
-def test_after_waiting_too_long_threads_are_tried_again_later():
-    alone = engine._Alone()
-    assert alone.threads(2) == 2
-    alone.note(crowded=False)
-    assert alone.threads(2) == 2
-    for wanted in (2, 4, 8):
-        alone.note(crowded=True)
-        counts = 0
-        while alone.threads(2) == 1:
-            alone.note(crowded=False)
-            counts += 1
-        assert counts == wanted
+def test_the_faster_number_of_threads_is_kept_and_the_other_tried_again():
+    trial, long = engine._TRIAL, engine._LONG
+    cost = {1: 3.0, 2: 2.0}
+    pace, seen = engine._Pace(), []
+    for turn in range(8):
+        threads, steps = pace.next(2)
+        seen.append((threads, steps))
+        pace.note(threads, steps, steps * (100.0 if turn == 0 else cost[threads]))  # the first one compiles
+        if turn == 4:
+            cost[2] = 4.0  # another program began
+    assert seen[:5] == [(2, trial), (1, trial), (2, trial), (2, long), (1, trial)]
+    assert seen[5:] == [(2, long), (1, long), (2, trial)]
+    assert engine._Pace().next(1) == (1, long)
 
 
 def test_threads_by_work():

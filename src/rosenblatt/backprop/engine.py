@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ _BLOCK = 1024
 _THREAD_WORK = 4e6
 """Multiplications and additions of a step's matrix products, over all layers, that another thread is worth."""
 _THREAD_ROWS = 16
+_TRIAL, _LONG = 48, 1024
+"""Steps in which another number of threads is tried, and after which it is tried again."""
 _SMOOTHING = 0.99
 """Decay of the squared gradients in "rmsprop", as PyTorch has it."""
 
@@ -69,23 +72,33 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-class _Alone:
-    """When to keep to one thread: where others use the cores, two that wait for each other are slower than one."""
+class _Pace:
+    """How many threads take the shares of a batch: as many as were faster when last tried.
+
+    Where others use the cores, threads that wait for each other are slower than one. The result is the same: the shares
+    stay, whoever takes them.
+    """
 
     def __init__(self) -> None:
-        self.epochs, self.penalty = 0, 1
+        self.seconds: dict[int, float] = {}
+        self.steps, self.trials = 0, 0
 
-    def threads(self, shares: int) -> int:
-        """How many threads are to take the shares now."""
-        return 1 if self.epochs else shares
+    def next(self, shares: int) -> tuple[int, int]:
+        """Threads, and the steps for which to keep them."""
+        if shares == 1:
+            return 1, _LONG
+        if self.trials < 3:  # the first one fills the caches, and may compile
+            return (shares, 1, shares)[self.trials], _TRIAL
+        best, other = sorted(self.seconds, key=self.seconds.__getitem__)
+        return (other, _TRIAL) if self.steps >= _LONG else (best, _LONG - self.steps)
 
-    def note(self, *, crowded: bool) -> None:
-        """After a part of an epoch that ended because the threads waited too long, or after the rest of it."""
-        if crowded:
-            self.penalty = min(2 * self.penalty, 64)
-            self.epochs = self.penalty
-        elif self.epochs:
-            self.epochs -= 1
+    def note(self, threads: int, steps: int, seconds: float) -> None:
+        """What that took."""
+        before = min(self.seconds, key=self.seconds.__getitem__, default=threads)
+        self.seconds[threads] = seconds / steps
+        now = min(self.seconds, key=self.seconds.__getitem__)
+        self.trials += 1
+        self.steps = self.steps + steps if threads == before == now else 0
 
 
 class _OneThread:
@@ -163,7 +176,7 @@ class CompiledChain:
         self.table = _table(self.shapes, functions)
         self.codes = np.array([functions[0] if functions else 0, OUTPUTS[output], LOSSES[loss]])
         self.alpha, self.dropout, self.seed, self.step = float(alpha), float(dropout), np.int64(seed), 0
-        self.norms, self.alone = np.zeros(len(self.shapes)), _Alone()
+        self.norms, self.pace = np.zeros(len(self.shapes)), _Pace()
         self._buffers: list[tuple[np.ndarray, ...]] = []
 
     @property
@@ -402,22 +415,30 @@ def _epoch(
     start, bad = 0, 0
     with one_blas_thread():
         while start < len(order) and not bad:
-            threads, place = chain.alone.threads(shares), np.zeros(meeting.SIZE, np.int64)
+            threads, steps = chain.pace.next(shares)
+            part, place = order[: start + steps * batch_size], np.zeros(meeting.SIZE, np.int64)
             rooms = [chain._room(-(-batch_size // shares), thread) for thread in range(threads)]
 
             def run(
-                thread: int, threads: int = threads, place: Any = place, rooms: Any = rooms, at: int = start
+                thread: int,
+                threads: int = threads,
+                place: Any = place,
+                rooms: Any = rooms,
+                part: Any = part,
+                at: int = start,
             ) -> Any:
                 post, slope, rows_x, rows_y, rows_w = rooms[thread]
                 return kernels.run_epoch(
                     chain.flat, chain.gradients, optimizer.first, second, chain.table, chain.codes, numbers, rates, code,
-                    *data, order, batch_size, rows_x, rows_y, rows_w, post, slope, chain.seed, chain.step,
+                    *data, part, batch_size, rows_x, rows_y, rows_w, post, slope, chain.seed, chain.step,
                     optimizer.steps, thread, threads, at, notes, place,
                 )  # fmt: skip
 
+            began = time.perf_counter()
             done = [run(0)] if threads == 1 else _together(run, threads)
+            steps = -(-(len(part) - start) // batch_size)
+            chain.pace.note(threads, steps, time.perf_counter() - began)
             start, bad, chain.step, optimizer.steps = done[0]
-            chain.alone.note(crowded=start < len(order) and not bad)
     total = float(notes[:, 1].sum())
     last = order[(len(order) - 1) // batch_size * batch_size :]
     weight_of_last = kernels.weigh(data[2], last)

@@ -19,8 +19,6 @@ OUT_IDENTITY, OUT_LOGISTIC, OUT_SOFTMAX, OUT_EXP = range(4)
 SQUARED, LOG, POISSON = range(3)
 SGD, NESTEROV, ADAM, RMSPROP = range(4)
 FAN_IN, FAN_OUT, COEF, INTERCEPT, WIDTH_BEFORE, FUNCTION = range(6)
-LOOK = 8
-"""Batches after which threads look whether they hold each other up."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
@@ -465,7 +463,7 @@ def run_epoch(
         thread: Number of this thread, from 0.
         threads: How many there are; each takes as many shares.
         start: Row of the order with which to begin.
-        notes: A row a share, on cache lines of their own: 0 or NaN, sum of losses, meetings that had to wait.
+        notes: A row a share, on cache lines of their own: 0 or NaN, sum of losses.
         meeting: Of `rosenblatt.backprop.meeting.meet`.
         flat: As of `summed_gradient`.
         table: As of `summed_gradient`.
@@ -477,10 +475,9 @@ def run_epoch(
         step: As of `summed_gradient`.
 
     Returns:
-        Row of the order that comes next: all of it, or less where the threads wait for each other too long; number of the bad
-        batch from 1 (0: none), dropout steps and optimizer steps so far.
+        Row of the order that comes next; number of the bad batch from 1 (0: none), dropout steps and optimizer steps so far.
     """
-    count, shares, waits = order.size, gradients.shape[0], 0
+    count, shares = order.size, gradients.shape[0]
     decayed, size, batch = table[0, INTERCEPT], flat.size, start // batch_size
     own, end = shares * thread // threads, shares * (thread + 1) // threads
     for begin in range(start, count, batch_size):
@@ -500,12 +497,10 @@ def run_epoch(
             )
             notes[share, 0] = spoiled(gradient) + 0.0 * loss
             notes[share, 3] = loss
-        notes[own, 2] = waits
-        waits += 1 if meet(meeting, threads) else 0
-        bad, waited = False, 0.0
+        meet(meeting, threads)
+        bad = False
         for share in range(shares):
             bad |= notes[share, 0] != 0.0
-            waited += notes[share, 2]
         if bad:
             return begin, batch, step, steps
         step += 1
@@ -516,9 +511,5 @@ def run_epoch(
                 low, high, decayed, flat, gradients, first, second, numbers, rates, kind_of, total, steps
             )
             notes[share, 1] += (notes[share, 3] + 0.5 * numbers[0] * square) / total * rows
-        waits += 1 if meet(meeting, threads) else 0
-        if batch % LOOK == 0:
-            if waited > LOOK:  # of twice as many meetings
-                return begin + rows, 0, step, steps
-            waits = 0
+        meet(meeting, threads)
     return count, 0, step, steps

@@ -68,22 +68,21 @@ def _leave(_context):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def meet(meeting, threads):
-    """Return when all threads have called this; whether this one lost patience with the others.
+    """Return when all threads have called this.
 
     Args:
         meeting: int64 array of length ``SIZE``, shared by all, zeros at first.
         threads: How many there are.
     """
     if threads == 1:
-        return False
+        return
     now = _read(meeting, ROUND)
     if _fetch_add(meeting, ARRIVED) == threads - 1:
         _write(meeting, ARRIVED, 0)
         _write(meeting, ROUND, now + 1)
-        return False
+        return
     waited = 0
     while _read(meeting, ROUND) == now:
         waited += 1
         if waited > _PATIENCE:
             _leave()
-    return waited > _PATIENCE
