@@ -145,7 +145,7 @@ class SemanticGAN(Estimator):
         style: bool = True,
         code_size: int = 64,
         perceptual: str | None = "auto",
-        weights: tuple[float, float, float] = (10.0, 10.0, 0.05),
+        weights: tuple[float, float, float] = (10.0, 2.0, 0.05),
         palette: str | tuple[tuple[int, int, int], ...] | None = None,
         classes: int | None = None,
         ignore: int = 255,

@@ -160,6 +160,6 @@ def check_weights(weights: Any) -> tuple[float, float, float]:
     if not isinstance(weights, tuple) or len(weights) != 3 or not all(number.accepts(w) for w in weights):
         raise ParameterError(
             f"SemanticGAN: weights={weights!r}; expected three numbers >= 0, of feature matching, perceptual loss and "
-            "divergence, such as (10.0, 10.0, 0.05)."
+            "divergence, such as (10.0, 2.0, 0.05)."
         )
     return weights

@@ -37,7 +37,7 @@ class SemanticLoss:
     """
 
     features: float = 10.0
-    perceptual: float = 10.0
+    perceptual: float = 2.0
     divergence: float = 0.05
     network: Perceptual | None = None
     layers: tuple[str, ...] = ()
