@@ -417,8 +417,3 @@ class Autoencoder(Coder):
 
     def _title(self) -> str:
         return f"Autoencoder(network={self.network!r})"
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags

@@ -51,6 +51,11 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         offset_, scale_: The network sees ``(x - offset_) * scale_``: a number a feature, and one number.
     """
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
     # ------------------------------------------------------------------------------------------------ data in
 
     def _read(self, method: str, X: ArrayLike, *, reset: bool) -> np.ndarray:
