@@ -165,15 +165,8 @@ def train_pix2pix(labels, photos, minutes, seed, options):
 # -------------------------------------------------------------------------------------------------------------- ours
 
 
-def train_spade(labels, photos, minutes, seed, options):
-    """Train for as many epochs as fit, by the time of two short fits."""
-    chosen = {"random_state": seed, "device": "cpu", "style": not options.no_style, "batch_size": options.batch}
-    if options.rate:
-        chosen["learning_rate"] = options.rate
-    if options.weights:
-        chosen["weights"] = tuple(options.weights)
-    if options.no_perceptual:
-        chosen["perceptual"] = None
+def epochs_within(minutes, labels, photos, chosen):
+    """Epochs that fit into so many processor minutes, by the time of two short fits."""
     taken = []
     for epochs in (1, 2):
         started = time.process_time()
@@ -182,8 +175,20 @@ def train_spade(labels, photos, minutes, seed, options):
             rb.SemanticGAN(epochs=epochs, verbose=0, classes=CLASSES, **chosen).fit(labels, photos)
         taken.append(time.process_time() - started)
     an_epoch = taken[1] - taken[0]
-    epochs = max(1, int((60 * minutes - (taken[0] - an_epoch)) / an_epoch))
-    print(f"spade: {an_epoch:.1f} processor seconds an epoch, {epochs} epochs", flush=True)
+    return max(1, int((60 * minutes - (taken[0] - an_epoch)) / an_epoch))
+
+
+def train_spade(labels, photos, minutes, seed, options):
+    """Train for as many epochs as fit."""
+    chosen = {"random_state": seed, "device": "cpu", "style": not options.no_style, "batch_size": options.batch}
+    if options.rate:
+        chosen["learning_rate"] = options.rate
+    if options.weights:
+        chosen["weights"] = tuple(options.weights)
+    if options.no_perceptual:
+        chosen["perceptual"] = None
+    epochs = options.epochs or epochs_within(minutes, labels, photos, chosen)
+    print(f"spade: {epochs} epochs", flush=True)
     started = time.process_time()
     # other work on the machine makes processor time dearer: at the end of the minutes the run is stopped, wherever it is
     signal.signal(signal.SIGPROF, signal.default_int_handler)
@@ -267,6 +272,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float)
+    parser.add_argument("--epochs", type=int, help="of spade; as many as fit, by two short fits, where it is not given")
     parser.add_argument("--unet-width", type=int, default=22)
     parser.add_argument("--weights", type=float, nargs=3)
     parser.add_argument("--no-style", action="store_true")

@@ -32,7 +32,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from rosenblatt._types import Float, Int
+from rosenblatt._types import Float, Shaped
 from rosenblatt.layers.spectral import bounded
 from rosenblatt.models.gan import stages
 
@@ -41,7 +41,7 @@ GROUP = 16
 """Channels that the generator normalises together (Wu & He 2018, arXiv:1803.08494, table 3)."""
 
 
-def label_channels(maps: Int[Tensor, "N H W"], classes: int) -> Float[Tensor, "N M H W"]:
+def label_channels(maps: Shaped[Tensor, "N H W"], classes: int) -> Float[Tensor, "N M H W"]:
     """One channel a class, and one of the pixels that nobody cares for.
 
     Example:
@@ -216,7 +216,7 @@ class SemanticGenerator(nn.Module):
         """Mean and log-variance of the codes of photographs."""
         return self.encoder(x)
 
-    def forward(self, maps: Int[Tensor, "N H W"], z: Float[Tensor, "N Z"] | None = None) -> Float[Tensor, "N 3 H W"]:
+    def forward(self, maps: Shaped[Tensor, "N H W"], z: Float[Tensor, "N Z"] | None = None) -> Float[Tensor, "N 3 H W"]:
         """Photographs."""
         count = len(self.blocks) - 1
         # nearest sampling commutes with one channel a class
@@ -272,7 +272,7 @@ class MultiscaleCritic(nn.Module):
         self.critics = nn.ModuleList(PatchCritic(classes + 4, width, layers) for _ in range(scales))
         self.apply(_start)
 
-    def forward(self, maps: Int[Tensor, "N H W"], x: Float[Tensor, "N 3 H W"]) -> list[list[Tensor]]:
+    def forward(self, maps: Shaped[Tensor, "N H W"], x: Float[Tensor, "N 3 H W"]) -> list[list[Tensor]]:
         """By scale, the responses of every layer; the last are logits, large where the patch looks like data."""
         x = torch.cat([label_channels(maps, self.classes), x.float()], 1)
         found = []
