@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,13 +29,11 @@ from rosenblatt.estimators.semantic_inputs import (
     read_photos,
     refuse_unlearnable,
 )
-from rosenblatt.metrics.distribution import kernel_distance
-from rosenblatt.metrics.extractors import extractor
-from rosenblatt.metrics.generated import Judgement, judge
-from rosenblatt.metrics.segmentation import Agreement, agreement
+from rosenblatt.estimators.semantic_scores import EpochScore, SemanticJudgement, as_bytes, hold_out
+from rosenblatt.metrics.generated import judge
+from rosenblatt.metrics.segmentation import agreement
 from rosenblatt.models.semantic_gan import MultiscaleCritic, SemanticGenerator, SemanticPlayers
-from rosenblatt.train.adversarial import play, spread
-from rosenblatt.train.checkpoint import Keeper
+from rosenblatt.train.adversarial import play
 from rosenblatt.train.follow import follow
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_device, choose_precision
@@ -47,26 +44,6 @@ from rosenblatt.train.supervised import keeper_of
 
 # appendix A: Adam without momentum
 _PLAN = Plan(optimizer="adam", momentum=0.0, schedule="linear", early_stopping=True, patience=10**6)
-_BETWEEN, _LEAST_HELD, _FEWEST = 1000, 8, 20
-
-
-@dataclass(frozen=True)
-class SemanticJudgement:
-    """How good renderings are; ``print`` shows both parts.
-
-    Attributes:
-        pictures: Distances of the renderings from the photographs.
-        labels: Agreement of a segmenter's reading of the renderings with the maps; None without a segmenter.
-    """
-
-    pictures: Judgement
-    labels: Agreement | None
-
-    def __str__(self) -> str:
-        if self.labels is None:
-            return str(self.pictures)
-        said = f"label agreement: {100 * self.labels.pixels:.1f} % of pixels, mean IoU {self.labels.mean_iou:.3f}"
-        return f"{self.pictures}\n{said}"
 
 
 class SemanticGAN(Estimator):
@@ -220,7 +197,8 @@ class SemanticGAN(Estimator):
         return self
 
     def _run(self, plan: Plan, maps: np.ndarray, pictures: np.ndarray, loss: SemanticLoss, seed: int) -> None:
-        rows, held = self._hold_out(len(maps), plan, seed)
+        order = torch.randperm(len(maps), generator=generator(seed))
+        rows, held = hold_out(order, plan.validation_fraction or 0.1)
         rate = self.learning_rate or self._preset().learning_rate
         x, y = as_batch(pictures), torch.from_numpy(maps)
         data = Resident(x[rows], y[rows], device=self.device_, batch_size=self.batch_size, generator=generator(seed))
@@ -232,48 +210,18 @@ class SemanticGAN(Estimator):
             self.module_, data, loss, plan=plan, epochs=self.epochs, learning_rate=rate, prepare=self._prepare,
             words=self.augment,
         )  # fmt: skip
-        records = play(game, epochs=self.epochs, evaluate=self._judge_epochs(x, y[held], keeper), keeper=keeper)
+        scored = EpochScore(
+            self._prepare(x), y[held], self._rendered, epochs=self.epochs, styles=self.style,
+            rows=keeper.state["followed"]["rows"] if keeper is not None and keeper.state else (),
+        )  # fmt: skip
+        self.judged_by_ = scored.name
+        records = play(game, epochs=self.epochs, evaluate=scored, keeper=keeper)
         done = follow(
             records, self.module_, plan=plan, epochs=self.epochs, label="SemanticGAN", verbose=self.verbose,
             keeper=keeper,
         )  # fmt: skip
         self.history_, self.best_epoch_, self.n_iter_ = done.rows, done.best_epoch, len(done.rows)
         self.stopped_ = done.stopped
-
-    def _hold_out(self, count: int, plan: Plan, seed: int) -> tuple[Tensor, Tensor]:
-        """Rows to learn from, and rows to judge epochs by: the same ones where there are too few pairs."""
-        order = torch.randperm(count, generator=generator(seed))
-        if count < _FEWEST:
-            return order, order
-        held = max(_LEAST_HELD, round((plan.validation_fraction or 0.1) * count))
-        return order[held:], order[:held]
-
-    def _judge_epochs(self, photos: Tensor, maps: Tensor, keeper: Keeper | None) -> Callable[[nn.Module], Any]:
-        """A function that scores the generator after an epoch, anew where 1,000 pairs were seen since."""
-        by = extractor("random")
-        self.judged_by_ = f"{by.name} [{by.fingerprint}], {len(maps)} maps against {len(photos)} photographs"
-        shown = self._prepare(photos)
-        real, apart = by(_bytes(self._restored(shown))), float(spread(shown[:100]))
-        every = -(-_BETWEEN // len(photos))
-        rows = keeper.state["followed"]["rows"] if keeper is not None and keeper.state else []
-        epoch, names = len(rows), ("validation_score", *(("style_variety",) if self.style else ()))
-        value = {name: rows[-1][name] for name in names} if rows else {}
-
-        def evaluate(_: nn.Module) -> dict[str, float]:
-            nonlocal epoch, value
-            epoch += 1
-            if (epoch - 1) % every == 0 or epoch == self.epochs:
-                drawn = self._render(maps, self._drawn_codes(len(maps), 0))
-                distance, _ = kernel_distance(real, by(_bytes(self._restored(drawn))))
-                value = {"validation_score": -distance}
-                if self.style:
-                    some = maps[:16]
-                    others = self._render(some, self._drawn_codes(len(some), 1))
-                    between = (drawn[: len(some)] - others).flatten(1).norm(dim=1).mean()
-                    value["style_variety"] = float(between) / max(apart, 1e-8)
-            return value
-
-        return evaluate
 
     def _prepare(self, batch: Tensor) -> Tensor:
         x = batch.float() / (127.5 if self.integer_input_ else 0.5) - 1
@@ -308,7 +256,7 @@ class SemanticGAN(Estimator):
         self._check_fitted("transform")
         maps = self._maps(who, labels)
         if style is None:
-            return self._shown(self._render(maps, self._drawn_codes(len(maps), draw_seed(random_state))))
+            return self._shown(self._rendered(maps, draw_seed(random_state)))
         codes = self.encode_style(style)
         if len(codes) not in (1, len(maps)):
             raise ShapeError(f"{who}: {len(codes)} styles for {len(maps)} maps; expected one, or one each.")
@@ -372,6 +320,9 @@ class SemanticGAN(Estimator):
                 found.append(network(one[None].to(self.device_), z).float().cpu())
         return torch.cat(found)
 
+    def _rendered(self, maps: Tensor, seed: int) -> Tensor:
+        return self._render(maps, self._drawn_codes(len(maps), seed))
+
     def _restored(self, drawn: Tensor) -> Tensor:
         unit = (drawn.clamp(-1, 1) + 1) / 2
         return (unit * 255).round().byte() if self.integer_input_ else unit
@@ -429,8 +380,8 @@ class SemanticGAN(Estimator):
         maps, pictures = self._maps(who, labels), self._photos(who, photos)
         if len(maps) != len(pictures):
             raise ShapeError(f"{who}: {len(maps)} label maps and {len(pictures)} photographs; expected as many.")
-        drawn = _bytes(self._restored(self._render(maps, self._drawn_codes(len(maps), random_state))))
-        found = judge(_bytes(as_batch(pictures)), drawn, by=by, split=split)
+        drawn = as_bytes(self._restored(self._rendered(maps, random_state)))
+        found = judge(as_bytes(as_batch(pictures)), drawn, by=by, split=split)
         read = None if segmenter is None else agreement(maps.numpy(), segmenter(drawn), classes=self.n_classes_)
         return SemanticJudgement(found, read)
 
@@ -444,7 +395,7 @@ class SemanticGAN(Estimator):
         who = "SemanticGAN.segmenter_of"
         self._check_fitted("segmenter_of")
         maps, pictures = self._maps(who, labels).numpy(), self._photos(who, photos)
-        return train_segmenter(_bytes(as_batch(pictures)), maps, classes=self.n_classes_, **options)
+        return train_segmenter(as_bytes(as_batch(pictures)), maps, classes=self.n_classes_, **options)
 
     def score(self, labels: ArrayLike, photos: ArrayLike) -> float:
         """Minus the kernel distance (KID) of renderings to photographs; see `judge` for what it depends on."""
@@ -492,9 +443,3 @@ class SemanticGAN(Estimator):
 
     def _place(self, module: nn.Module, device: torch.device) -> nn.Module:
         return module.to(device, memory_format=torch.channels_last).eval()
-
-
-def _bytes(x: Tensor) -> np.ndarray:
-    """uint8 (N, H, W, 3) of pictures (N, 3, H, W), uint8 or from 0 to 1."""
-    x = x if x.dtype == torch.uint8 else (x * 255).round().byte()
-    return x.permute(0, 2, 3, 1).contiguous().numpy()
