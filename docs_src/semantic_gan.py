@@ -45,7 +45,7 @@ def photograph(labels, rng, rows):
     return ((COLOURS[labels] + texture[..., None]) * light).clip(0, 255).astype(np.uint8)
 
 
-def draw(path, epochs=25, count=120):
+def draw(path, epochs=16, count=120):
     labels, photos = landscapes(count)
     model = rb.SemanticGAN(
         width=8, code_size=8, epochs=epochs, perceptual=None, augment="flip", random_state=0, verbose=1
