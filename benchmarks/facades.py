@@ -179,7 +179,9 @@ def epochs_within(minutes, labels, photos, chosen):
 
 
 def train_spade(labels, photos, minutes, seed, options):
-    """Train for as many epochs as fit."""
+    """Train for as many epochs as fit, or take a model that did."""
+    if options.model:
+        return said_of(rb.load(options.model, device="cpu"), {"model": options.model.name})
     chosen = {"random_state": seed, "device": "cpu", "style": not options.no_style, "batch_size": options.batch}
     if options.rate:
         chosen["learning_rate"] = options.rate
@@ -195,18 +197,20 @@ def train_spade(labels, photos, minutes, seed, options):
     signal.setitimer(signal.ITIMER_PROF, 60 * minutes)
     model = rb.SemanticGAN(epochs=epochs, verbose=2, classes=CLASSES, **chosen).fit(labels, photos)
     signal.setitimer(signal.ITIMER_PROF, 0)
-    said = {
-        "epochs": model.n_iter_, "planned_epochs": epochs, "best_epoch": model.best_epoch_,
-        "cpu_minutes": (time.process_time() - started) / 60,
-        "held_out_kid": -model.history_[model.best_epoch_ - 1]["validation_score"], "perceptual": model.perceptual_,
-        "precision": model.precision_, "diagnosis": model.diagnose(), "history": model.history_,
-    }  # fmt: skip
     model.save(Path(options.out, "spade.safetensors"))
-    return (
-        lambda maps: model.transform(np.asarray(maps)),
-        sum(p.numel() for p in model.module_.generator.parameters()),
-        said,
-    )
+    return said_of(model, {"planned_epochs": epochs, "cpu_minutes": (time.process_time() - started) / 60})
+
+
+def said_of(model, said):
+    """What renders, its size, and its training in numbers."""
+    said |= {
+        "epochs": model.n_iter_, "best_epoch": model.best_epoch_, "perceptual": model.perceptual_,
+        "held_out_kid": -model.history_[model.best_epoch_ - 1]["validation_score"], "precision": model.precision_,
+        "weights": model.weights, "diagnosis": model.diagnose(), "history": model.history_,
+        "loop_wall_seconds": sum(row["seconds"] for row in model.history_),
+    }  # fmt: skip
+    size = sum(p.numel() for p in model.module_.generator.parameters())
+    return lambda maps: model.transform(np.asarray(maps)), size, said
 
 
 # ------------------------------------------------------------------------------------------------------------- scores
@@ -274,6 +278,7 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float)
     parser.add_argument("--epochs", type=int, help="of spade; as many as fit, by two short fits, where it is not given")
     parser.add_argument("--unet-width", type=int, default=22)
+    parser.add_argument("--model", type=Path, help="of spade: judge this model file instead of training one")
     parser.add_argument("--weights", type=float, nargs=3)
     parser.add_argument("--no-style", action="store_true")
     parser.add_argument("--no-perceptual", action="store_true")
