@@ -255,14 +255,16 @@ def main(options):
     print({key: value for key, value in said.items() if key != "history"}, f"{size:,} parameters", flush=True)
     if options.pilot:  # the validation part stays unseen while settings are chosen
         return
-    segment = train_segmenter(photos, labels, classes=CLASSES, epochs=40)
+    reader = {"epochs": options.segmenter_epochs, "width": options.segmenter_width}
+    segment = train_segmenter(photos, labels, classes=CLASSES, **reader)
     real = agreement(test_labels, segment(test_photos), classes=CLASSES)
     print(f"segmenter on real photographs: {100 * real.pixels:.1f} %, mean IoU {real.mean_iou:.3f}", flush=True)
     drawn = render(torch.from_numpy(test_labels))
     np.save(options.out / f"{options.contender}.npy", drawn)
     row = {
         "contender": options.contender, "threads": torch.get_num_threads(), "seed": options.seed, "parameters": size,
-        "batch": options.batch, **said, "segmenter_on_real": {"pixels": real.pixels, "mean_iou": real.mean_iou},
+        "batch": options.batch, **said, "segmenter": reader,
+        "segmenter_on_real": {"pixels": real.pixels, "mean_iou": real.mean_iou},
         **scores(test_photos, drawn, test_labels, segment),
     }  # fmt: skip
     (options.out / f"{options.contender}.json").write_text(json.dumps(row, indent=1))
@@ -282,6 +284,8 @@ if __name__ == "__main__":
     parser.add_argument("--weights", type=float, nargs=3)
     parser.add_argument("--no-style", action="store_true")
     parser.add_argument("--no-perceptual", action="store_true")
+    parser.add_argument("--segmenter-epochs", type=int, default=12)
+    parser.add_argument("--segmenter-width", type=int, default=16)
     parser.add_argument("--pilot", action="store_true", help="train and stop before the validation part is looked at")
     parser.add_argument("--grid", action="store_true")
     parser.add_argument("--out", type=Path, required=True)
