@@ -237,7 +237,8 @@ def grid(out, count=8):
 
     labels, photos = pairs("val")
     colours = np.uint8(PALETTES["facades"].colours)
-    drawn = [np.load(Path(out, f"{name}.npy")) for name in ("pix2pix", "spade")]
+    files = [Path(out, f"{name}.npy") for name in ("pix2pix", "spade")]
+    drawn = [np.load(file) for file in files if file.is_file()]
     rows = [np.concatenate([colours[labels[n]], *(d[n] for d in drawn), photos[n]], 1) for n in range(count * 2)]
     whole = np.concatenate([np.concatenate(rows[:count]), np.concatenate(rows[count:])], 1)
     Image.fromarray(whole).resize((whole.shape[1] * 2, whole.shape[0] * 2), Image.NEAREST).save(Path(out, "grid.png"))
