@@ -25,6 +25,7 @@ _WHERE = {
     "GAN": "rosenblatt.estimators.gan",
     "SemanticGAN": "rosenblatt.estimators.semantic_gan",
     "StyleTransfer": "rosenblatt.estimators.style",
+    "FaceSwap": "rosenblatt.estimators.face_swap",
     "Translator": "rosenblatt.estimators.translator",
     "shallow_baseline": "rosenblatt.estimators.shallow",
     "Plan": "rosenblatt.train.plan",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.autoencoder import Autoencoder as Autoencoder
     from rosenblatt.estimators.cnn import CNNClassifier as CNNClassifier
     from rosenblatt.estimators.composer import Composer as Composer
+    from rosenblatt.estimators.face_swap import FaceSwap as FaceSwap
     from rosenblatt.estimators.forecaster import Forecaster as Forecaster
     from rosenblatt.estimators.gan import GAN as GAN
     from rosenblatt.estimators.language import LanguageModel as LanguageModel

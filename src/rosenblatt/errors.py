@@ -22,6 +22,7 @@
     ├── CheckpointError       (ValueError)      a checkpoint of another run
     ├── OutputError           (OSError)         an output that exists already or cannot be written
     ├── FetchError            (OSError)         a data set or weight file that is not here and cannot be fetched
+    ├── ConsentError          (PermissionError) a face is to be swapped and nobody stated the consent of the persons
     └── MissingExtraError     (ImportError)     an optional dependency is not installed
 
 Warnings: `TrainingInterrupted` (UserWarning) says what a run that was stopped by Ctrl-C kept; `CheckpointWarning`
@@ -152,6 +153,10 @@ class OutputError(RosenblattError, OSError):
 
 class FetchError(RosenblattError, OSError):
     """A data set or a weight file is not here and cannot be fetched."""
+
+
+class ConsentError(RosenblattError, PermissionError):
+    """Faces of persons are to be learned or swapped, and their consent was not stated."""
 
 
 class MissingExtraError(RosenblattError, ImportError):

@@ -46,6 +46,7 @@ ESTIMATORS = (
     "CNNClassifier",
     "Forecaster",
     "StyleTransfer",
+    "FaceSwap",
     "LanguageModel",
     "RNNClassifier",
     "Autoencoder",

@@ -27,6 +27,7 @@ SYSTEMS = (
     ("composer", "Composer", 2019, "music from MIDI files: relative Transformer, GRU, chorales in voices"),
     ("gan", "GAN", 2014, "generator and critic; DCGAN, style-based; pictures and tables"),
     ("semantic-gan", "SemanticGAN", 2019, "photographs from label maps (GauGAN), with styles; repaint and render"),
+    ("face-swap", "FaceSwap", 2017, "a person's face with another's pose and expression; with consent, marked"),
     ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
     (
         "autoencoder",
@@ -282,6 +283,37 @@ def stylize(
     command.stylize(
         content, style=style or [], weight=weight or [], out=out, model=model, photos=photos, save=save, alpha=alpha,
         color=color, force=force, as_json=as_json, parameters=parameters,
+    )  # fmt: skip
+
+
+@app.command()
+def swap(
+    model: Model,
+    content: Annotated[Path, typer.Argument(help="The picture or film whose face is replaced.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The picture (.png, .jpg, .webp) or film to write.", show_default=False)
+    ],
+    to: Annotated[_Text, typer.Option(help="The person to draw; the second one by default.")] = None,
+    color: Annotated[
+        str, typer.Option(help="lab, linear or none: how the face takes the colours of the frame.")
+    ] = "lab",
+    several: Annotated[
+        _Text, typer.Option(help="refuse, largest or all faces; pictures refuse, films largest.")
+    ] = None,
+    steady: Annotated[float, typer.Option(help="Films: 0 to below 1, against trembling.")] = 0.5,
+    no_mark: Annotated[bool, typer.Option("--no-mark", help="Leave the visible mark out; the manifest stays.")] = False,
+    i_have_consent: Annotated[
+        bool, typer.Option("--i-have-consent", help="State that every person shown agreed.")
+    ] = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Replace the face in a picture or film by another person's, marked as drawn."""
+    from rosenblatt.cli import face_swap as command
+
+    command.swap(
+        model, content, out=out, to=to, color=color, several=several, steady=steady, marked=not no_mark,
+        stated=i_have_consent, force=force, as_json=as_json,
     )  # fmt: skip
 
 

@@ -89,6 +89,29 @@ def label_maps() -> list[inspect.Parameter]:
     ]
 
 
+def faces() -> list[inspect.Parameter]:
+    """Options of a system that learns the faces of two or more persons."""
+    missing = "Leave pictures without a face out; of films they always are."
+    return [
+        given("data", str, typer.Argument(help="A folder of pictures, or a film, of a person.", show_default=False)),
+        given("other", str, typer.Argument(help="The same of another person.", show_default=False)),
+        given("out", Path, typer.Option("--out", "-o", help="The model file to write.", show_default=False)),
+        given("also", _LIST, typer.Option(help="The same of a further person; may be repeated."), None),
+        given("size", int, typer.Option(help="Side of the aligned faces in pixels, a multiple of 8."), 64),
+        given("aligned", bool, typer.Option("--aligned", help="The pictures are aligned faces already."), False),
+        given("skip_missing", bool, typer.Option("--skip-missing", help=missing), False),
+        given("holdout", float, typer.Option(help="Last share of each person's faces held out and scored."), 0.1),
+        given(
+            "i_have_consent",
+            bool,
+            typer.Option("--i-have-consent", help="State that every person shown agreed."),
+            False,
+        ),
+        *force_and_json(),
+        *plan(),
+    ]
+
+
 def series() -> list[inspect.Parameter]:
     """Options of a system that learns from time series."""
     return [

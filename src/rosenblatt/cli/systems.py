@@ -93,6 +93,13 @@ SYSTEMS = {
         options.label_maps,
         face="semantic",
     ),
+    "face-swap": System(
+        "face_swap",
+        "FaceSwap",
+        "Face swap: one encoder, a decoder for each of two or more persons who agreed to it.",
+        options.faces,
+        face="face_swap",
+    ),
     "autoencoder": System(
         "autoencoder",
         "Autoencoder",

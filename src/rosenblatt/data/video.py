@@ -49,8 +49,24 @@ def read_video(path: PathLike) -> Iterator[np.ndarray]:
             raise DataError(f"{path}: the film is damaged ({error}). Get a fresh copy.") from error
 
 
+def metadata(path: PathLike) -> dict[str, str]:
+    """What a film says of itself: names and texts, such as "comment".
+
+    Raises:
+        FileNotFoundError, DataError: There is no such file, or it holds no film.
+        MissingExtraError: Without the extra ``video``.
+    """
+    with _opened(path) as container:
+        return dict(container.metadata)
+
+
 def write_video(
-    path: PathLike, frames: Iterable[np.ndarray], *, rate: Fraction | int = 25, overwrite: bool = True
+    path: PathLike,
+    frames: Iterable[np.ndarray],
+    *,
+    rate: Fraction | int = 25,
+    comment: str | None = None,
+    overwrite: bool = True,
 ) -> int:
     """Write a film, whole or not at all; returns the number of frames.
 
@@ -60,6 +76,7 @@ def write_video(
         path: With one of the suffixes `SUFFIXES`.
         frames: uint8 (H, W, 3), all of one size.
         rate: Frames a second.
+        comment: Text that the film carries as metadata.
         overwrite: False refuses a path that exists.
 
     Raises:
@@ -74,6 +91,8 @@ def write_video(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / Path(path).name
         with av.open(str(file), "w") as container:
+            if comment is not None:
+                container.metadata["comment"] = comment
             stream = None
             for frame in frames:
                 frame = np.ascontiguousarray(frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2, :3])

@@ -345,7 +345,8 @@ def inspect_pictures(estimator: Any, X: ArrayLike | None = None, y: ArrayLike | 
         variational ones of pictures "samples" and "traversal", and for codes of two numbers "code_grid"; for a
         `LanguageModel` (X is a text) "gradient_through_time"; for a `Translator` (X are sentences) "attention_1" to
         "attention_6"; for a `GAN` "samples", "game" and with X "nearest"; for a `SemanticGAN` "game"
-        and, where X are label maps, "renderings" (beside photographs y) and "styles"; for an `RNNClassifier` nothing else.
+        and, where X are label maps, "renderings" (beside photographs y) and "styles"; for a `FaceSwap` with X (aligned
+        faces) "drawn"; for an `RNNClassifier` nothing else.
 
     Raises:
         NotFittedError: Before ``fit``.
@@ -425,6 +426,12 @@ def _of_semantic(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
     return semantic_figures(estimator, X, y)
 
 
+def _of_face_swap(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
+    from rosenblatt.report.samples import swap_figures
+
+    return (swap_figures(estimator, X) if X is not None else {}) | _curves(estimator)
+
+
 def _of_composer(estimator: Any, X: Any, y: Any) -> dict[str, Figure]:
     from rosenblatt.report.music import composer_figures
 
@@ -441,6 +448,7 @@ _OWN: dict[str, Callable[[Any, Any, Any], dict[str, Figure]]] = {
     "StyleTransfer": _of_style,
     "GAN": _of_gan,
     "SemanticGAN": _of_semantic,
+    "FaceSwap": _of_face_swap,
     "Composer": _of_composer,
 }
 """Systems with figures of their own; all others show their weights. A new system adds a row."""

@@ -76,6 +76,21 @@ def game_figures(model: Any, X: Any = None) -> dict[str, Figure]:
     return found
 
 
+def swap_figures(model: Any, X: Any, *, most: int = 8) -> dict[str, Figure]:
+    """Aligned faces, and below them the same drawn as each person of a `FaceSwap`.
+
+    Args:
+        model: A fitted one.
+        X: Faces; of many, evenly spaced ones are shown.
+        most: Faces in a row.
+    """
+    faces = np.asarray(X)
+    faces = faces[np.unique(np.linspace(0, len(faces) - 1, most).round().astype(int))]
+    rows = [faces, *(model.transform(faces, to=number) for number in range(len(model.identities_)))]
+    title = "Faces, and below them the same drawn as " + ", ".join(model.identities_)
+    return {"drawn": shown(sheet(np.concatenate(rows), columns=len(faces)), title)}
+
+
 def shown(pixels: np.ndarray, title: str) -> Figure:
     """A picture with a small title."""
     height, width = pixels.shape[:2]
