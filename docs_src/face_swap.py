@@ -11,8 +11,8 @@ from rosenblatt.data.face_alignment import TEMPLATE
 from rosenblatt.data.face_detection import Face, align_faces
 
 PERSONS = {
-    "round": {"skin": "#e8b48c", "hair": "#3b2415", "iris": "#2e6b3a", "lips": "#b4443c", "brow": 7},
-    "pale": {"skin": "#f3dccb", "hair": "#c9952f", "iris": "#2f5fa8", "lips": "#d0667a", "brow": 3},
+    "round": {"skin": "#e8b48c", "hair": "#3b2415", "iris": "#2e6b3a", "lips": "#b4443c", "nose": "#d49c74", "brow": 7},
+    "pale": {"skin": "#f3dccb", "hair": "#c9952f", "iris": "#2f5fa8", "lips": "#d0667a", "nose": "#e3c4b2", "brow": 3},
 }
 
 
@@ -33,7 +33,7 @@ def person(name, mouth, look, turn, centre=(160, 130), side=150, size=(320, 260)
         oval(x + 0.03 * look, 0.40, 4.5, 4.5, p["iris"])
         oval(x + 0.03 * look, 0.40, 2, 2, "black")
         oval(x, 0.29, 11, p["brow"] / 2, p["hair"])
-    oval(0.5, 0.57, 5, 7, "#00000022")
+    oval(0.5, 0.57, 4, 6, p["nose"])
     oval(0.5, 0.74, 15, 4 + 7 * mouth, p["lips"])
     oval(0.5, 0.74, 12, 0.5 + 6 * mouth, "#401414")
     image = image.rotate(-turn, resample=Image.Resampling.BICUBIC).resize(
