@@ -36,6 +36,7 @@ _WHERE = {
     "save": "rosenblatt.files",
 }
 _MODULES = (
+    "attacks",
     "backprop",
     "data",
     "errors",

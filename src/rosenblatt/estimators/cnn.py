@@ -431,6 +431,13 @@ class CNNClassifier(ClassifierMixin, Estimator):
             )
         return pictures
 
+    def _victim(self, bounds: tuple[float, float] | None) -> Any:
+        """Logits of the central patch for `rosenblatt.attacks`."""
+        from rosenblatt.estimators.attackable import picture_victim
+
+        self._check_fitted("attack")
+        return picture_victim(self, self._preparation(), partial(self._same_kind, "attack"), bounds)
+
     def _example_input(self) -> Tensor:
         height, width, channels = self.picture_shape_
         return self._preparation()(torch.zeros(1, channels, height, width, device=self.device_))

@@ -221,6 +221,12 @@ class MLPClassifier(ClassifierMixin, DenseEstimator):
         out = self._raw("predict_proba", X)
         return np.hstack([1 - out, out]) if self.n_outputs_ == 1 else out
 
+    def _victim(self, bounds: tuple[float, float] | None) -> Any:
+        """Logits for `rosenblatt.attacks`."""
+        from rosenblatt.estimators.attackable import table_victim
+
+        return table_victim(self, self.module_, bounds)
+
     def predict_log_proba(self, X: ArrayLike) -> np.ndarray:
         """Logarithms of the probabilities (N, K)."""
         proba = self.predict_proba(X)

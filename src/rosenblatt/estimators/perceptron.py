@@ -388,6 +388,12 @@ class Perceptron(ClassifierMixin, Estimator):
         weights = self.coef_.toarray() if sp.issparse(self.coef_) else self.coef_
         return ThresholdUnits.of(torch.tensor(weights), torch.tensor(self.intercept_.astype(weights.dtype)))
 
+    def _victim(self, bounds: tuple[float, float] | None) -> Any:
+        """Scores for `rosenblatt.attacks`: what is compared with the threshold."""
+        from rosenblatt.estimators.attackable import table_victim
+
+        return table_victim(self, self.module_, bounds)
+
     def _check_restored(self) -> None:
         units = 1 if len(self.classes_) == 2 else len(self.classes_)
         expect_shape("coef_", self.coef_, (units, self.n_features_in_))

@@ -1,0 +1,42 @@
+"""Adversarial attacks: each a pure function and a small class, called as ``attack(model, X, y)``.
+
+The result is an `AttackResult`. FGSM or PGD alone are no figure of robustness: `Ensemble` is.
+"""
+
+from rosenblatt.attacks.apgd import APGD, apgd
+from rosenblatt.attacks.carlini_wagner import CarliniWagner, carlini_wagner
+from rosenblatt.attacks.deepfool import DeepFool, deepfool
+from rosenblatt.attacks.ead import EAD, ead
+from rosenblatt.attacks.ensemble import Ensemble
+from rosenblatt.attacks.fab import FAB, fab
+from rosenblatt.attacks.fgsm import FGSM, fgsm
+from rosenblatt.attacks.fmn import DDN, FMN, ddn, fmn
+from rosenblatt.attacks.pgd import PGD, pgd
+from rosenblatt.attacks.result import Attack, AttackResult
+from rosenblatt.attacks.square import Square, square
+
+__all__ = [
+    "APGD",
+    "DDN",
+    "EAD",
+    "FAB",
+    "FGSM",
+    "FMN",
+    "PGD",
+    "Attack",
+    "AttackResult",
+    "CarliniWagner",
+    "DeepFool",
+    "Ensemble",
+    "Square",
+    "apgd",
+    "carlini_wagner",
+    "ddn",
+    "deepfool",
+    "ead",
+    "fab",
+    "fgsm",
+    "fmn",
+    "pgd",
+    "square",
+]

@@ -1,0 +1,181 @@
+"""An attack as an object, and what it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rosenblatt._validate import NONE, Choice, Number, parameter
+from rosenblatt.attacks.model import Victim, victim
+from rosenblatt.attacks.objectives import reached
+from rosenblatt.attacks.projection import size
+from rosenblatt.attacks.streams import keys_of
+from rosenblatt.errors import ParameterError
+
+
+class Found(NamedTuple):
+    """What an attack gives for a batch."""
+
+    adversarial: Tensor
+    """Points (N, ...); of a sample that no attack broke, the last one tried or the sample itself."""
+    queries: Tensor
+    """Forward passes (N,) of each sample, int64; one with a gradient counts once."""
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack found.
+
+    Attributes:
+        adversarial: As X; samples that were wrong before are as they were. For an estimator that was fitted on 8-bit pictures
+            floats in 0 to 1; `rounded` gives pictures.
+        success: (N,) bool: right before, and now wrong (or with a target: now the wanted class).
+        correct: (N,) bool: right before the attack. With a target: not the wanted class before.
+        norms: (N,) distance from the sample in the attack's norm; 0 where nothing was tried.
+        queries: (N,) forward passes of the sample.
+        norm: Of ``norms``.
+        notes: What makes the figures doubtful, in words.
+    """
+
+    adversarial: Any
+    success: np.ndarray
+    correct: np.ndarray
+    norms: np.ndarray
+    queries: np.ndarray
+    norm: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """Share of samples that were right before."""
+        return float(self.correct.mean())
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of samples that were right before and still are."""
+        return float((self.correct & ~self.success).mean())
+
+    def rounded(self) -> np.ndarray:
+        """Adversarial pictures of 0 to 1 as 8 bits, uint8."""
+        array = self.adversarial.detach().cpu().numpy() if isinstance(self.adversarial, Tensor) else self.adversarial
+        return np.clip(np.rint(np.asarray(array, np.float64) * 255), 0, 255).astype(np.uint8)
+
+    def __repr__(self) -> str:
+        tried = int(self.correct.sum())
+        middle = f", median {self.norm} {np.median(self.norms[self.success]):.4g}" if self.success.any() else ""
+        doubts = f"; {'; '.join(self.notes)}" if self.notes else ""
+        return (
+            f"AttackResult({int(self.success.sum())} of {tried} broken{middle}; accuracy {self.accuracy:.4f} -> "
+            f"{self.robust_accuracy:.4f}; {int(self.queries.sum())} queries{doubts})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """Base of the attacks: stores parameters; a call validates, leaves out what is wrong already, and counts.
+
+    Args:
+        norm: Of the distance.
+        bounds: Lowest and highest value of an input; see `rosenblatt.attacks.model.victim`.
+        mean: Normalisation of a module's input, one a channel; inputs of the attack are before it.
+        std: Its deviation.
+        batch_size: Samples at a time; the result does not depend on it.
+        random_state: Seed.
+    """
+
+    norm: str = "linf"
+    bounds: tuple[float, float] | None = None
+    mean: Any = field(default=None, repr=False)
+    std: Any = field(default=None, repr=False)
+    batch_size: int = 256
+    random_state: int = 0
+
+    gradient: ClassVar[bool] = True
+    """Whether it needs gradients of the victim."""
+    _NORMS: ClassVar[tuple[str, ...]] = ("l1", "l2", "linf")
+    _RULES: ClassVar[dict[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        who = type(self).__name__
+        parameter(who, "norm", self.norm, Choice(self._NORMS))
+        parameter(who, "batch_size", self.batch_size, Number(1, integer=True))
+        parameter(who, "random_state", self.random_state, Number(0, integer=True))
+        for name, rules in self._RULES.items():
+            parameter(who, name, getattr(self, name), rules)
+
+    def __call__(self, model: Any, X: Any, y: Any, *, target: Any = None) -> AttackResult:
+        """Attack the samples that the model has right.
+
+        Args:
+            model: One of our classifiers, a module or a function; see `rosenblatt.attacks.model.victim`.
+            X: Samples (N, ...), within the bounds.
+            y: Their labels (N,).
+            target: The wanted class, one or one a sample; None wants any wrong answer. Samples whose answer it is already are
+                left out.
+
+        Raises:
+            ParameterError: A model that cannot be attacked this way.
+            ShapeError, DataError, NonFiniteError, LabelError: Samples or labels that do not fit the model, or logits that do not.
+        """
+        who = type(self).__name__
+        found = victim(model, bounds=self.bounds, mean=self.mean, std=self.std)
+        if self.gradient and not found.differentiable:
+            raise ParameterError(
+                f"{who}: {found.name} gives no gradients; expected a torch.nn.Module or one of our networks. "
+                "Attack a black box with attacks.Square."
+            )
+        x = found.encode(X)
+        with found.at_rest():
+            clean = self._clean(found, x)
+            codes = found.codes(y, len(x), clean.shape[1])
+            wanted = None if target is None else found.codes(target, len(x), clean.shape[1], name="target")
+            correct = ~reached(clean, codes, wanted)
+            if wanted is not None:
+                correct &= wanted != codes
+            adversarial, queries = x.clone(), torch.ones(len(x), dtype=torch.int64, device=x.device)
+            success = torch.zeros_like(correct)
+            keys = keys_of(self.random_state, torch.arange(len(x), device=x.device))
+            for rows in correct.nonzero()[:, 0].split(self.batch_size):
+                if not len(rows):  # splitting nothing gives one part of nothing
+                    break
+                goal = None if wanted is None else wanted[rows]
+                given = self.run(found, x[rows], codes[rows], target=goal, keys=keys[rows])
+                adversarial[rows], asked = given.adversarial.detach(), given.queries
+                with torch.no_grad():
+                    success[rows] = reached(found.logits(adversarial[rows]), codes[rows], goal)
+                queries[rows] += asked + 1
+        notes = (
+            ("the model gives probabilities, not logits: their logarithms were attacked",)
+            if found.probabilities
+            else ()
+        )
+        return AttackResult(
+            adversarial=found.decode(adversarial, X),
+            success=success.cpu().numpy(),
+            correct=correct.cpu().numpy(),
+            norms=size(adversarial.double() - x.double(), self.norm).cpu().numpy(),
+            queries=queries.cpu().numpy(),
+            norm=self.norm,
+            notes=notes,
+        )
+
+    def _clean(self, found: Victim, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            clean = torch.cat([found.logits(part) for part in x.split(self.batch_size)])
+            found.look(clean)
+            return (
+                torch.cat([found.logits(part) for part in x.split(self.batch_size)]) if found.probabilities else clean
+            )
+
+    def run(self, found: Victim, x: Tensor, y: Tensor, *, target: Tensor | None, keys: Tensor) -> Found:
+        """Attack samples that are right; of a subclass."""
+        raise NotImplementedError
+
+
+EPS = {"eps": (Number(0, open_low=True),)}
+STEPS = {"steps": (Number(1, integer=True),)}
+OPTIONAL = NONE
