@@ -13,10 +13,20 @@ from hypothesis import strategies as st
 
 import rosenblatt as rb
 from rosenblatt.data import sound
-from rosenblatt.data.chorales import ChoraleBatches, ChoraleCode, check_chorale, chorale_of, piece_of, pitch_sets
+from rosenblatt.data.chorales import (
+    ChoraleBatches,
+    ChoraleCode,
+    check_chorale,
+    chorale_of,
+    packed,
+    piece_of,
+    pitch_sets,
+)
 from rosenblatt.data.midi import DRUMS, Piece, decode_midi, encode_midi, read_midi, read_pieces, write_midi
 from rosenblatt.data.music_tokens import KEYS, Grammar, MusicTokens, estimate_key
+from rosenblatt.data.repeats import recall
 from rosenblatt.errors import DataError, MissingExtraError, NotFittedError, OutputError, ParameterError, ShapeError
+from rosenblatt.estimators.composer_inputs import split_pieces
 from rosenblatt.metrics.music import (
     compare_pieces,
     grooving,
@@ -26,10 +36,10 @@ from rosenblatt.metrics.music import (
     polyphony,
     scale_consistency,
 )
-from rosenblatt.models.chorale import ChoraleNet, held_steps, token_losses
+from rosenblatt.models.chorale import ChoraleNet, Given, held_steps, token_losses
 from rosenblatt.models.composer import MusicTransformer
-from rosenblatt.train.chorale import chorale_nats, sing
-from rosenblatt.train.seeds import PrivateRandom
+from rosenblatt.train.chorale import given_of, sing
+from rosenblatt.train.seeds import PrivateRandom, generator
 
 SMALL = {"hidden_size": 16, "layers": 1, "epochs": 2, "random_state": 0, "verbose": 0, "dropout": 0.0}
 notes_of = st.lists(
@@ -163,7 +173,8 @@ def test_folders_of_files(tmp_path):
     assert list(found) == ["a/1.mid", "a/2.mid", "b/3.midi"]
     assert found["a/2.mid"] == tunes(3)[1]
     model = rb.Composer(context=32, **SMALL | {"epochs": 1}).fit(tmp_path)
-    assert model.styles_ == ("a", "b") or set(model.styles_) <= {"a", "b"}
+    held = split_pieces(list(found), ["a", "a", "b"], 0.1, 0)  # one of three is held out, with its style
+    assert model.styles_ == tuple(sorted(set(held[1])))
     (tmp_path / "a/2.mid").write_bytes(b"")
     with pytest.raises(DataError, match=r"1 files cannot be read; first: .*2\.mid is empty"):
         read_pieces(tmp_path)
@@ -306,10 +317,10 @@ def test_the_network_sees_nothing_of_what_it_predicts():
     with PrivateRandom(0):
         net = ChoraleNet(12, 4, chords=5, hidden_size=16).eval()
         notes, chords = torch.randint(0, 12, (1, 10, 4)), torch.randint(0, 5, (1, 10))
-    before, _ = net(notes, chords)
+    before, _ = net(Given(notes, chords))
     changed = notes.clone()
     changed[0, 6, 2] = (changed[0, 6, 2] + 1) % 12
-    after, _ = net(changed, chords)
+    after, _ = net(Given(changed, chords))
     for number, (a, b) in enumerate(zip(before, after, strict=True)):  # chord, S, A, T, B
         first = 7 if number <= 3 else 6  # only the bass of the same step may know
         torch.testing.assert_close(a[:, :first], b[:, :first])
@@ -317,22 +328,32 @@ def test_the_network_sees_nothing_of_what_it_predicts():
     assert not torch.allclose(before[1][:, 7], after[1][:, 7])
 
 
-def test_step_by_step_is_the_same_network(choir):
-    """Drawing at temperature 0 follows the argmax of the whole network's logits."""
-    net, code = choir.module_.eval(), choir._code()
-    voices = sing(net, code, steps=12, generator=torch.Generator().manual_seed(0), temperature=0)
-    tokens = torch.from_numpy(code.encode(voices))[None]
-    logits, _ = net(tokens[:, :, :4], _drawn_chords(net, tokens))
+@pytest.mark.parametrize("chords", [0, 8])
+def test_step_by_step_is_the_same_network(chords):
+    """Drawing at temperature 0 follows the argmax of the whole network's logits, with all that it reads."""
+    model = rb.Composer(network="chorale", chords=chords, **SMALL | {"epochs": 3}).fit(scales())
+    net, code, memory = model.module_.eval(), model._code(), model._memory()
+    voices = sing(net, code, steps=24, generator=generator(0), temperature=0, tonic=2, memory=memory)
+    batch = torch.from_numpy(packed(code, voices, recalled=recall(voices, memory), tonic=2))[None]
+    given = given_of(net, batch)
+    drawn = voices_of_chords(net, given) if chords else None
+    logits, _ = net(given if drawn is None else given._replace(chords=drawn))
     for v in range(4):
-        assert torch.equal(logits[1 + v].argmax(2), tokens[:, :, v])
+        step = logits[v + (chords > 0)]
+        if chords:  # the drawn chord of each step, the true ones before it
+            step = torch.stack([_with_chord(net, given, drawn, t)[1 + v][0, t] for t in range(24)])[None]
+        assert torch.equal(step.argmax(2), given.notes[:, :, v])
 
 
-def _drawn_chords(net, tokens):
-    """The chords that the network itself says, step by step."""
-    chords = torch.zeros(1, tokens.shape[1], dtype=torch.long)
-    for step in range(tokens.shape[1]):
-        chords[0, step] = net(tokens[:, :, :4], chords)[0][0][0, step].argmax()
-    return chords
+def voices_of_chords(net, given):
+    """The chords that the network says at each step after the true ones."""
+    return net(given)[0][0].argmax(2)
+
+
+def _with_chord(net, given, drawn, step):
+    chords = given.chords.clone()
+    chords[0, step] = drawn[0, step]
+    return net(given._replace(chords=chords))[0]
 
 
 def test_losses_are_cross_entropies_and_leave_padding_out():
@@ -340,7 +361,7 @@ def test_losses_are_cross_entropies_and_leave_padding_out():
         net = ChoraleNet(6, 2, hidden_size=8).eval()
         notes = torch.randint(0, 6, (2, 5, 2))
     notes[1, 3:] = -1
-    logits, _ = net(notes)
+    logits, _ = net(Given(notes))
     each, chord = token_losses(logits, notes)
     assert chord is None
     expected = -logits[1].log_softmax(2)[0, 2, notes[0, 2, 1]]
@@ -349,7 +370,7 @@ def test_losses_are_cross_entropies_and_leave_padding_out():
 
 
 def test_nats_with_chords_add_up(choir):
-    found = chorale_nats(choir.module_, choir._code(), scales(3))
+    found = choir.nats(scales(3))
     note, both, token = found["note"], found["with_chords"], found["token"]
     assert note < both
     assert token == pytest.approx(both * 4 / 5)
@@ -506,10 +527,8 @@ def test_scores_of_known_pieces(band):
 
 
 def test_pieces_are_split_before_windows():
-    from rosenblatt.estimators.composer import _split
-
     names = list("abcdefghij")
-    train, _, held, _ = _split(names, names, 0.2, 0)
+    train, _, held, _ = split_pieces(names, names, 0.2, 0)
     assert sorted(train + held) == names
     assert len(held) == 2
 
@@ -527,8 +546,12 @@ def test_wrong_use_is_refused(choir, band):
         rb.Composer(**SMALL).fit(tunes(), ["a", "b"])
     with pytest.raises(ParameterError, match="expected a multiple of its 2 heads"):
         rb.Composer(**SMALL | {"hidden_size": 129}).fit(tunes())
-    with pytest.raises(ParameterError, match="style or key with network='chorale'"):
+    with pytest.raises(ParameterError, match="style with network='chorale'"):
+        choir.sample(style="pop")
+    with pytest.raises(ParameterError, match="key='C major'; expected one of"):
         choir.sample(key="C major")
+    with pytest.raises(ParameterError, match="shifts=2; expected 0 but for network='chorale' without chords"):
+        choir.nats(scales(1), shifts=2)
     with pytest.raises(ParameterError, match="holding a note repeats it"):
         choir.sample(repetition_penalty=1.2)
     with pytest.raises(ParameterError, match="expected an event network"):

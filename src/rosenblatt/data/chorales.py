@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from rosenblatt.data.midi import DRUMS, Piece
 from rosenblatt.errors import DataError
+
+if TYPE_CHECKING:
+    from rosenblatt.data.repeats import Recalled
 
 SILENCE = -1
 STEPS = 4
@@ -99,6 +103,13 @@ MARGIN = 5
 """Semitones around the training pieces' pitches that have tokens too, so that a slightly wider piece can be read."""
 
 
+RESOLUTION = 1000
+"""Numbers about a match are written in thousandths, so that a piece is one array of integers."""
+
+NONE = -2
+"""In place of a token: nothing was found."""
+
+
 @dataclass(frozen=True)
 class ChoraleCode:
     """Tokens of voices and chords.
@@ -160,6 +171,25 @@ class ChoraleCode:
         chords = np.array([known.get(bits, 0) for bits in pitch_sets(notes).tolist()])
         return np.concatenate([tokens, chords[:, None]], 1)
 
+    def encode_one(self, pitch: int) -> int:
+        """Token of one pitch that is known to have one."""
+        return 0 if pitch == SILENCE else int(pitch) - self.low + 1
+
+    def chords_with(self, pitches: np.ndarray) -> np.ndarray:
+        """(chords + 1,) booleans: chords that have all these pitches; token 0, any other chord, always may."""
+        wanted = int(pitch_sets(np.asarray(pitches)[None])[0])
+        return np.array([True, *((bits & wanted) == wanted for bits in self.chords)])
+
+    def recalled(self, pitches: np.ndarray) -> np.ndarray:
+        """Tokens of pitches that were found elsewhere: `NONE` where there is none, or none in training."""
+        known = (pitches >= self.low) & (pitches <= self.high)
+        return np.where(pitches == SILENCE, 0, np.where(known, pitches - self.low + 1, NONE))
+
+    def fits(self, notes: np.ndarray) -> bool:
+        """Whether all pitches have tokens."""
+        sung = notes[notes != SILENCE]
+        return not len(sung) or bool(self.low <= sung.min() and sung.max() <= self.high)
+
     def decode(self, tokens: np.ndarray) -> np.ndarray:
         """Voices (T, V) of their tokens."""
         return np.where(tokens > 0, tokens + self.low - 1, SILENCE)
@@ -179,6 +209,34 @@ def pitch_sets(notes: np.ndarray) -> np.ndarray:
     return np.bitwise_or.reduce(bits, axis=1)
 
 
+def tonic_of(notes: np.ndarray) -> int:
+    """Pitch class of the lowest note of the last step that sounds: where music in voices ends is its tonic, almost always."""
+    last = notes[(notes != SILENCE).any(1)][-1]
+    return int(last[last != SILENCE].min() % 12)
+
+
+def packed(
+    code: ChoraleCode, notes: np.ndarray, *, recalled: Recalled | None = None, tonic: int | None = None, shift: int = 0
+) -> np.ndarray:
+    """All that a network reads of a piece, one row a step: voices, chord, tonic, what was found and how strongly.
+
+    Args:
+        code: The tokens.
+        notes: (T, V).
+        recalled: What followed the longest matches (`rosenblatt.data.repeats.recall`); None leaves it out.
+        tonic: Pitch class; None leaves it out.
+        shift: Semitones that all of it is moved by.
+    """
+    parts = [code.encode(np.where(notes == SILENCE, SILENCE, notes + shift))]
+    if tonic is not None:
+        parts.append(np.full((len(notes), 1), (tonic + shift) % 12))
+    if recalled is not None:
+        tokens = code.recalled(np.where(recalled.pitches >= 0, recalled.pitches + shift, recalled.pitches))
+        strength = np.rint(recalled.strength * RESOLUTION).astype(np.int64)
+        parts += [tokens.reshape(len(notes), -1), strength.reshape(len(notes), -1)]
+    return np.concatenate(parts, 1)
+
+
 class ChoraleBatches:
     """Batches of whole pieces of about one length, each in a random transposition; padded with -1.
 
@@ -187,17 +245,22 @@ class ChoraleBatches:
         code: Their tokens.
         batch_size: Pieces a batch.
         generator: Of order and transpositions.
-        transpose: Whether they are transposed.
+        transpose: Semitones up and down at most.
+        recalled: What was found for each piece; None leaves it out.
+        keyed: Whether each piece's tonic is told.
         device: Where batches are put.
     """
 
     def __init__(
         self, pieces: Sequence[np.ndarray], code: ChoraleCode, *, batch_size: int, generator: torch.Generator,
-        transpose: bool = True, device: torch.device | str = "cpu",
+        transpose: int = 6, recalled: Sequence[Recalled] | None = None, keyed: bool = False,
+        device: torch.device | str = "cpu",
     ):  # fmt: skip
         self.pieces, self.code, self.generator, self.device = list(pieces), code, generator, device
         self.batch_size = min(batch_size, len(self.pieces))
-        self.reach = [code.shifts(piece) if transpose else (0, 0) for piece in self.pieces]
+        self.reach = [code.shifts(piece, transpose) for piece in self.pieces]
+        self.recalled = recalled
+        self.tonics = [tonic_of(piece) for piece in self.pieces] if keyed else None
         self.y = torch.from_numpy(np.concatenate(self.pieces))  # what the run's identity is made of
         self.weight = None
 
@@ -210,15 +273,15 @@ class ChoraleBatches:
         order = sorted(range(len(self.pieces)), key=lambda i: len(self.pieces[i]) + float(jitter[i]))
         groups = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         for number in torch.randperm(len(groups), generator=self.generator).tolist():
-            moved = [self._moved(i) for i in groups[number]]
-            batch = padded([self.code.encode(piece) for piece in moved]).to(self.device)
+            batch = padded([self._moved(i) for i in groups[number]]).to(self.device)
             yield batch, batch, None
 
     def _moved(self, index: int) -> np.ndarray:
         low, high = self.reach[index]
         shift = int(torch.randint(low, high + 1, (1,), generator=self.generator))
-        piece = self.pieces[index]
-        return np.where(piece == SILENCE, SILENCE, piece + shift)
+        recalled = None if self.recalled is None else self.recalled[index]
+        tonic = None if self.tonics is None else self.tonics[index]
+        return packed(self.code, self.pieces[index], recalled=recalled, tonic=tonic, shift=shift)
 
 
 def padded(pieces: Sequence[np.ndarray]) -> Tensor:

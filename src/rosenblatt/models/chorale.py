@@ -23,6 +23,8 @@ Departures:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -39,6 +41,27 @@ HELD = 17
 IGNORED = -1
 """Token of padding: no loss, and read as silence."""
 
+UNPITCHED = 12
+"""Degree of what is no pitch."""
+
+
+class Given(NamedTuple):
+    """What the network reads.
+
+    Attributes:
+        notes: Tokens; -1 is padding.
+        chords: Of each step, where the network has them; None takes none of the known ones.
+        tonic: Pitch class of each piece's tonic, where the network is keyed.
+        recalled: Tokens that followed the longest matches, negative where there is none.
+        strength: Numbers about each of those.
+    """
+
+    notes: Int[Tensor, "N T V"]
+    chords: Int[Tensor, "N T"] | None = None
+    tonic: Int[Tensor, " N"] | None = None
+    recalled: Int[Tensor, "N T V S"] | None = None
+    strength: Float[Tensor, "N T V S F"] | None = None
+
 
 class ChoraleNet(nn.Module):
     """Logits of every token of the next step, each given those before it.
@@ -52,15 +75,26 @@ class ChoraleNet(nn.Module):
         cell: "gru" or "lstm".
         dropout: On inputs and outputs of the layers, one mask for all steps; and in the voices' networks.
         weight_drop: On the recurrent weights.
+        width: Of the embeddings of notes.
+        first: Pitch class of token 1.
+        keyed: Whether it is told a tonic, and so reads and writes notes relative to it too.
+        sources: S, places that it may copy from beside the step before (`rosenblatt.data.repeats`).
+        marks: F, numbers about each.
     """
 
     def __init__(
         self, pitches: int, voices: int = 4, *, chords: int = 0, hidden_size: int = 256, layers: int = 2,
-        cell: str = "lstm", dropout: float = 0.3, weight_drop: float = 0.0, width: int = 32,
+        cell: str = "lstm", dropout: float = 0.3, weight_drop: float = 0.0, width: int = 32, first: int = 0,
+        keyed: bool = False, sources: int = 0, marks: int = 0,
     ):  # fmt: skip
         super().__init__()
         self.pitches, self.voices, self.chords, self.dropout = pitches, voices, chords, dropout
+        self.keyed, self.sources, self.marks = keyed, sources, marks
+        classes = (torch.arange(pitches + 1) - 1 + first) % 12
+        classes[[0, pitches]] = UNPITCHED
+        self.register_buffer("classes", classes)
         self.notes = nn.Embedding(voices * (pitches + 1), width)  # each voice its own; the last stands for no note yet
+        self.degrees = nn.Embedding(voices * (UNPITCHED + 1), width) if keyed else None
         self.held = nn.Embedding(HELD, width // 4)
         self.beat = nn.Embedding(BEATS, width // 2)
         self.chord = nn.Embedding(chords, width) if chords else None
@@ -68,79 +102,117 @@ class ChoraleNet(nn.Module):
         self.cells = Recurrent(
             step, hidden_size, layers, cell=cell, dropout=dropout, weight_drop=weight_drop, layer_norm=True
         )
-        before = hidden_size + (width if chords else 0)
+        own = width + width // 4 + sources * (width + marks + 1)
+        before = hidden_size + (width if chords else 0) + own
         self.heads = nn.ModuleList(
-            Voice(before + v * width + width + width // 4, pitches, hidden_size, dropout) for v in range(voices)
+            Voice(before + v * width, pitches, hidden_size, dropout, copies=1 + sources, keyed=keyed)
+            for v in range(voices)
         )
         self.chord_head = Voice(hidden_size, chords, hidden_size, dropout) if chords else None
 
     def forward(
-        self,
-        notes: Int[Tensor, "N T V"],
-        chords: Int[Tensor, "N T"] | None = None,
-        state: list[State] | None = None,
+        self, given: Given, state: list[State] | None = None
     ) -> tuple[list[Float[Tensor, "N T P"]], list[State]]:
         """Logits of all tokens of all steps: of the chords first, where there are any, then voice by voice.
 
         Args:
-            notes: Tokens; -1 is padding.
-            chords: Of each step, where the network has them; None takes none of the known ones.
+            given: The pieces, and what was found about them.
             state: Of the layers; None is the start of a piece.
         """
+        notes, chords = given.notes, given.chords
         before = torch.cat([notes.new_full(notes[:, :1].shape, self.pitches), notes[:, :-1]], 1)
         held = held_steps(notes)
         held = torch.cat([torch.zeros_like(held[:, :1]), held[:, :-1]], 1)
         chord_before = None
-        if self.chord is not None and chords is None:
-            chords = torch.zeros_like(notes[:, :, 0])
-        if chords is not None:
+        if self.chord is not None:
+            chords = torch.zeros_like(notes[:, :, 0]) if chords is None else chords
             chord_before = torch.cat([torch.zeros_like(chords[:, :1]), chords[:, :-1]], 1)
         positions = torch.arange(notes.shape[1], device=notes.device)
-        h, state = self.read(before, held, chord_before, positions, state)
+        h, state = self.read(before, held, chord_before, given.tonic, positions, state)
         found, seen = [], [h]
         if self.chord_head is not None and self.chord is not None and chords is not None:
-            found.append(self.chord_head(h, chord_before))
+            found.append(self.chord_head(h, chord_before[..., None]))
             seen.append(self.chord(chords.clamp_min(0)))
         for v in range(self.voices):
-            own = [self.note(before[:, :, v], v), self.held(held[:, :, v])]
-            found.append(self.heads[v](torch.cat([*seen, *own], 2), before[:, :, v]))
-            seen.append(self.note(notes[:, :, v], v))
+            found.append(self.voice(v, seen, before, held, given, notes[:, :, :v]))
+            seen.append(self.note(notes[:, :, v], v, given.tonic))
         return found, state
 
+    def voice(
+        self, v: int, seen: list[Tensor], before: Int[Tensor, "N T V"], held: Int[Tensor, "N T V"], given: Given,
+        chosen: Int[Tensor, "N T ..."],
+    ) -> Float[Tensor, "N T P"]:  # fmt: skip
+        """Logits of one voice's token, given those of the voices above it in the same step."""
+        parts = [*seen, self.note(before[:, :, v], v, given.tonic), self.held(held[:, :, v])]
+        copied = before[:, :, v, None]
+        if self.sources and given.recalled is not None:
+            recalled = given.recalled  # N T V S
+            there = torch.where(recalled[:, :, v] < 0, self.pitches, recalled[:, :, v])
+            parts.append(torch.cat([self.note(there[..., s], v, given.tonic) for s in range(self.sources)], 2))
+            parts.append(given.strength[:, :, v].flatten(2))
+            # whether the voices above went where this source had said, as far as it said anything
+            followed = (recalled[:, :, :v] == chosen[..., None]) | (recalled[:, :, :v] < 0)
+            parts.append(followed.all(2).float())
+            copied = torch.cat([copied, recalled[:, :, v]], 2)
+        return self.heads[v](torch.cat(parts, 2), copied, self.turned(given.tonic))
+
     def read(
-        self, before: Tensor, held: Tensor, chord: Tensor | None, positions: Tensor, state: list[State] | None
-    ) -> tuple[Float[Tensor, "N T H"], list[State]]:
+        self, before: Tensor, held: Tensor, chord: Tensor | None, tonic: Tensor | None, positions: Tensor,
+        state: list[State] | None,
+    ) -> tuple[Float[Tensor, "N T H"], list[State]]:  # fmt: skip
         """What is known before a step: outputs of the recurrent layers."""
         count = before.shape[:2]
-        parts = [self.note(before[:, :, v], v) for v in range(self.voices)]
+        parts = [self.note(before[:, :, v], v, tonic) for v in range(self.voices)]
         parts += [self.held(held).flatten(2), self.beat(positions % BEATS).expand(*count, -1)]
         if self.chord is not None and chord is not None:
             parts.append(self.chord(chord.clamp_min(0)))
         x = same_mask_dropout(torch.cat(parts, 2), self.dropout / 2, self.training)
         return self.cells(x, state)
 
-    def note(self, tokens: Int[Tensor, "N T"], voice: int) -> Float[Tensor, "N T D"]:
+    def note(self, tokens: Int[Tensor, "N T"], voice: int, tonic: Int[Tensor, " N"] | None) -> Float[Tensor, "N T D"]:
         """Embeddings of one voice's tokens."""
-        return self.notes(tokens.clamp_min(0) + voice * (self.pitches + 1))
+        tokens = tokens.clamp_min(0)
+        found = self.notes(tokens + voice * (self.pitches + 1))
+        if self.degrees is None or tonic is None:
+            return found
+        turned = self.turned(tonic).gather(1, tokens)  # N T
+        return found + self.degrees(turned + voice * (UNPITCHED + 1))
+
+    def turned(self, tonic: Int[Tensor, " N"] | None) -> Int[Tensor, "N P"] | None:
+        """Degree of each token above the tonic, in semitones."""
+        if tonic is None or not self.keyed:
+            return None
+        degrees = (self.classes[None] - tonic[:, None]) % 12
+        return torch.where(self.classes == UNPITCHED, UNPITCHED, degrees)
 
 
 class Voice(nn.Module):
-    """From what is known to the logits of one token; a logit is added to the token of the step before."""
+    """From what is known to the logits of one token, by pitch, by degree, and by pointing at what it may copy."""
 
-    def __init__(self, inputs: int, outputs: int, hidden_size: int, dropout: float):
+    def __init__(
+        self, inputs: int, outputs: int, hidden_size: int, dropout: float, *, copies: int = 1, keyed: bool = False
+    ):
         super().__init__()
-        self.one, self.two = nn.Linear(inputs, hidden_size), nn.Linear(hidden_size, outputs + 1)
-        self.outputs, self.dropout = outputs, dropout
+        self.degrees = UNPITCHED + 1 if keyed else 0
+        self.one, self.two = nn.Linear(inputs, hidden_size), nn.Linear(hidden_size, outputs + copies + self.degrees)
+        self.outputs, self.copies, self.dropout = outputs, copies, dropout
 
-    def forward(self, x: Float[Tensor, "N T D"], before: Int[Tensor, "N T"] | None) -> Float[Tensor, "N T P"]:
-        """Logits."""
-        out = self.two(F.dropout(F.gelu(self.one(x)), self.dropout, self.training))
-        logits, again = out[..., :-1], out[..., -1:]
-        if before is None:
-            return logits
-        inside = (before >= 0) & (before < self.outputs)
-        index = torch.where(inside, before, 0)[..., None]
-        return logits.scatter_add(-1, index, (again * inside[..., None]).to(logits.dtype))
+    def forward(
+        self, x: Float[Tensor, "N T D"], copied: Int[Tensor, "N T S"], turned: Int[Tensor, "N P"] | None = None
+    ) -> Float[Tensor, "N T P"]:
+        """Logits.
+
+        Args:
+            x: What is known.
+            copied: Tokens that a logit each is added to; those outside the outputs are none.
+            turned: Degree of each token.
+        """
+        out = self.two(same_mask_dropout(F.gelu(self.one(x)), self.dropout, self.training)).float()
+        logits, copy, degree = out.split([self.outputs, self.copies, self.degrees], 2)
+        if turned is not None:
+            logits = logits + degree.gather(2, turned[:, None, : self.outputs].expand(*logits.shape))
+        inside = (copied >= 0) & (copied < self.outputs)
+        return logits.scatter_add(2, torch.where(inside, copied, 0), copy * inside)
 
 
 def held_steps(notes: Int[Tensor, "N T V"]) -> Int[Tensor, "N T V"]:
