@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import os
 import re
@@ -6,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import wave
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +19,7 @@ from PIL import Image
 import rosenblatt as rb
 from rosenblatt.cli.signatures import Parameter, parse_plan, parse_value
 from rosenblatt.errors import ParameterError
+from rosenblatt.report import arts
 
 QUICK = ("--max-iter", 300, "--tol", 10, "--random-state", 0, "--hidden-layer-sizes", 8, "--learning-rate-init", 0.1)
 """An MLP that stops after a dozen epochs and calls that converged."""
@@ -254,13 +258,24 @@ def test_history_refuses_what_it_cannot_do(run, tmp_path):
 
 def test_the_demo_writes_one_page_that_asks_for_nothing_from_elsewhere(run, tmp_path, monkeypatch):
     monkeypatch.delenv("ROSENBLATT_DATA", raising=False)
+    monkeypatch.setattr(arts, "STEPS", 4)
+    monkeypatch.setattr(arts, "PIXELS", 64)
+    monkeypatch.setattr(arts, "EPOCHS", 3)
     done = run("demo", "--seeds", 1, "--out", tmp_path / "demo.html", "--json")
     assert done.code == 0, done.err
     rows = {row["key"]: row for row in json.loads(done.out)["rows"]}
     assert list(rows) == ["perceptron", "mlp", "svm", "lenet5", "quick"]
     assert rows["lenet5"]["parameters"] == 60_000
     assert rows["quick"]["error"] < 0.02 < rows["perceptron"]["error"]
+    made = json.loads(done.out)["arts"]
+    assert made["style_distance_after"] < made["style_distance_before"]
+    assert made["nats_a_note"] < made["nats_a_note_untrained"]
     page = (tmp_path / "demo.html").read_text()
+    sound = re.search(r'<audio controls src="data:audio/wav;base64,([^"]+)"', page).group(1)
+    with wave.open(io.BytesIO(base64.b64decode(sound))) as file:
+        assert file.getnframes() > 5 * file.getframerate()
+    pictures = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"', page)
+    assert [Image.open(io.BytesIO(base64.b64decode(p))).size for p in pictures] == 3 * [(64, 43)]
     assert not re.search(r"""(src|href)=["']?(https?:)?//""", page)
     assert run("demo", "--out", tmp_path / "demo.html").code == 2
 

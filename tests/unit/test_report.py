@@ -1,3 +1,4 @@
+import base64
 import html
 import re
 from html.parser import HTMLParser
@@ -321,6 +322,22 @@ def test_a_figure_needs_words(tmp_path):
     with pytest.raises(ParameterError, match="no alt text"):
         report.write_html(tmp_path / "a.html", "T", [report.Section(figure=report.confusion([0], [0]))])
     assert not list(tmp_path.iterdir())
+
+
+def test_pixels_and_sound_are_in_the_page_and_need_words(tmp_path):
+    pixels = np.zeros((5, 7, 3), np.uint8)
+    section = report.Section("<b>A song", pictures=[(pixels, 'a "black" box')], sound=b"RIFF")
+    text = report.write_html(tmp_path / "a.html", "T", [section]).read_text()
+    assert 'width="7" height="5" alt="a &quot;black&quot; box"' in text
+    assert (
+        f'<audio controls src="data:audio/wav;base64,{base64.b64encode(b"RIFF").decode()}" aria-label="&lt;b&gt;A song">'
+        in text
+    )
+    assert "autoplay" not in text
+    assert "media-src data:" in text
+    assert not refers_elsewhere(text)
+    with pytest.raises(ParameterError, match="a picture has no alt text"):
+        report.write_html(tmp_path / "b.html", "T", [report.Section(pictures=[(pixels, " ")])])
 
 
 def test_words_that_no_font_has_are_drawn_without_a_warning(tmp_path):

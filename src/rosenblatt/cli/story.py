@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from rosenblatt.cli import inputs
-from rosenblatt.cli.train import say, show
+from rosenblatt.cli.train import check_output, say, show
 from rosenblatt.data.fetch import fetch
 from rosenblatt.data.tables import is_table_path
 from rosenblatt.eras import History
 from rosenblatt.eras import history as climb
 from rosenblatt.errors import DataError, ParameterError
 from rosenblatt.report import demo_report
+from rosenblatt.report.arts import make_arts
 from rosenblatt.report.canvas import write_figure
 
 DEMO_SAMPLES = 4000
@@ -23,7 +24,8 @@ DEMO_SAMPLES = 4000
 
 
 def demo(out: Path, data: str, *, seeds: int, force: bool, as_json: bool) -> None:
-    """Run the ladder on digits and write the report."""
+    """Run the ladder on digits, paint, compose, and write the report."""
+    check_output(out, force=force)
     name = _demo_name() if data == "auto" else data
     X, y, X_test, y_test = _named(name)
     if len(y) > DEMO_SAMPLES:
@@ -32,10 +34,11 @@ def demo(out: Path, data: str, *, seeds: int, force: bool, as_json: bool) -> Non
         say(f"{name}: {DEMO_SAMPLES} of the training samples; `rosenblatt history {name}` takes all.")
     say(f"Training five systems of six decades on {name}, each {seeds} times ...")
     found = climb(X, y, X_test=X_test, y_test=y_test, seeds=seeds, verbose=2)
-    report = demo_report(found, out, overwrite=force)
-    show(
-        {**found.to_dict(), "data": name, "report": str(report)}, as_json=as_json, lines=[found.table(), f"\n{report}"]
-    )
+    say("Painting a photograph in the style of another, and learning to write in four voices ...")
+    arts = make_arts()
+    report = demo_report(found, out, more=arts.sections(), overwrite=force)
+    result = {**found.to_dict(), "arts": arts.to_dict(), "data": name, "report": str(report)}
+    show(result, as_json=as_json, lines=[found.table(), "", *arts.lines(), f"\n{report}"])
 
 
 def _demo_name() -> str:

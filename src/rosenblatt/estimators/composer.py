@@ -59,7 +59,8 @@ class Composer(Singing, Arranging, Estimator):
         device: "auto", "cpu", "cuda", ...
         verbose: 0 silent, 1 a progress bar on a terminal, 2 one line an epoch.
         plan: Everything else; own choices: AdamW, cosine schedule with warm-up, gradients clipped at 1, averaged weights; a
-            tenth of the pieces is held out (``validation_fraction``), whole pieces before any window is cut.
+            tenth of the pieces is held out (``validation_fraction``), whole pieces before any window is cut; "chorale" stops
+            ten epochs after the best one on them, and keeps that one.
 
     Attributes:
         module_: The network, a plain ``nn.Module``.
@@ -160,7 +161,9 @@ class Composer(Singing, Arranging, Estimator):
         """
         self._check_parameters()
         # the fused LSTM is twice as fast in bf16; the event networks were not measured in it
-        own = replace(self._own_plan, precision="auto") if self.network == "chorale" else self._own_plan
+        own = self._own_plan
+        if self.network == "chorale":  # which learns its pieces by heart if it may
+            own = replace(own, precision="auto", early_stopping=True, patience=10)
         plan = (self.plan or Plan()).over(own)
         seed, device = draw_seed(self.random_state), choose_device(self.device)
         pieces, styles, self.dropped_, self.n_voices_ = self._read("Composer.fit", X, y, skip_bad=skip_bad)

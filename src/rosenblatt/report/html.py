@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from rosenblatt._types import PathLike
 from rosenblatt._validate import write_whole
+from rosenblatt.data.photo import encode_photo
 from rosenblatt.errors import ParameterError
 from rosenblatt.report.canvas import INK, drawing_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
 
@@ -28,6 +30,8 @@ class Section:
         text: Paragraphs.
         figure: A figure, or None.
         alt: What the figure shows, for those who cannot see it; needed with a figure.
+        pictures: Pairs of pixels, uint8 (H, W, 3), and what they show.
+        sound: A WAV file, which the page can play; it never plays by itself.
         caption: A line below the figure or table.
         head: Titles of the table's columns.
         rows: Rows of the table; none, no table.
@@ -37,6 +41,8 @@ class Section:
     text: Sequence[str] = ()
     figure: Figure | None = None
     alt: str = ""
+    pictures: Sequence[tuple[np.ndarray, str]] = ()
+    sound: bytes | None = None
     caption: str = ""
     head: Sequence[Any] = ()
     rows: Sequence[Sequence[Any]] = ()
@@ -49,7 +55,7 @@ _PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <title>{title}</title>
 <style>{style}</style>
 </head>
@@ -61,6 +67,8 @@ _PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+
+_POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1d22; --soft: #5a6070; --line: #d9dce3; --paper: #fff; --card: #f7f8fa }
@@ -75,6 +83,9 @@ section { margin: 0 0 2.75rem }
 p { margin: 0 0 .8rem; max-width: 42rem; overflow-wrap: anywhere }
 figure { margin: 1rem 0 0; padding: 1rem; background: var(--card); border: 1px solid var(--line); border-radius: .6rem }
 img { display: block; max-width: 100%; height: auto; margin: 0 auto }
+.pictures { display: flex; flex-wrap: wrap; gap: .75rem; justify-content: center }
+.pictures img { flex: 1 1 14rem; min-width: 0; max-width: 100%; margin: 0; border-radius: .3rem }
+audio { display: block; width: 100%; margin-top: 1rem }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .75rem }
 .table { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .95rem }
@@ -102,11 +113,11 @@ def write_html(path: PathLike, title: str, sections: Iterable[Section], *, overw
         The path.
 
     Raises:
-        ParameterError: A figure without a text for those who cannot see it.
+        ParameterError: A figure or picture without a text for those who cannot see it.
         OutputError: The path exists and ``overwrite`` is False, or it cannot be written.
     """
     body = "\n".join(_section(section) for section in sections)
-    page = _PAGE.format(title=html.escape(title), style=_STYLE, body=body)
+    page = _PAGE.format(title=html.escape(title), policy=_POLICY, style=_STYLE, body=body)
     return write_whole(path, page.encode(), overwrite=overwrite)
 
 
@@ -116,6 +127,8 @@ def _section(section: Section) -> str:
     parts += [f"<p>{html.escape(paragraph)}</p>" for paragraph in text]
     shown = [_table(section)] if section.rows else []
     shown += [_image(section.figure, section.alt)] if section.figure is not None else []
+    shown += [_pictures(section.pictures)] if section.pictures else []
+    shown += [_sound(section.sound, section.heading)] if section.sound is not None else []
     if shown:
         caption = [f"<figcaption>{html.escape(section.caption)}</figcaption>"] if section.caption else []
         parts.append("\n".join(["<figure>", *shown, *caption, "</figure>"]))
@@ -136,6 +149,23 @@ def _image(figure: Figure, alt: str) -> str:
     data = base64.b64encode(drawing).decode()
     width, height = (round(float(points) * 4 / 3) for points in _SIZE.search(drawing).groups())
     return f'<img src="data:image/svg+xml;base64,{data}" width="{width}" height="{height}" alt="{html.escape(alt)}">'
+
+
+def _pictures(pictures: Sequence[tuple[np.ndarray, str]]) -> str:
+    """Pixels as JPEG, side by side where there is room."""
+    tags = []
+    for pixels, alt in pictures:
+        if not alt.strip():
+            raise ParameterError("write_html: a picture has no alt text; expected what it shows, in a sentence.")
+        data = base64.b64encode(encode_photo(pixels, "picture.jpg")).decode()
+        size = f'width="{pixels.shape[1]}" height="{pixels.shape[0]}"'
+        tags.append(f'<img src="data:image/jpeg;base64,{data}" {size} alt="{html.escape(alt)}">')
+    return "\n".join(['<div class="pictures">', *tags, "</div>"])
+
+
+def _sound(wav: bytes, what: str) -> str:
+    data = base64.b64encode(wav).decode()
+    return f'<audio controls src="data:audio/wav;base64,{data}" aria-label="{html.escape(what)}"></audio>'
 
 
 def svg(figure: Figure) -> bytes:

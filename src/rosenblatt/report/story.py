@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from rosenblatt.report.results import History, Rung
 
 
-def demo_report(history: History, path: PathLike, *, overwrite: bool = False) -> Path:
+def demo_report(history: History, path: PathLike, *, more: Sequence[Section] = (), overwrite: bool = False) -> Path:
     """Write the story of a ladder of eras as one page.
 
     Args:
         history: What `rosenblatt.eras.history` returned.
         path: The HTML file.
+        more: Sections to end with.
         overwrite: False refuses a path that exists.
 
     Returns:
@@ -36,7 +37,7 @@ def demo_report(history: History, path: PathLike, *, overwrite: bool = False) ->
     """
     if not overwrite and Path(path).exists():  # before the figures are drawn, which takes seconds
         raise OutputError(f"{path} exists already; nothing was written. Choose another path, or allow overwriting.")
-    return write_html(path, "Sixty years on the same data", list(_sections(history)), overwrite=overwrite)
+    return write_html(path, "Sixty years on the same data", [*_sections(history), *more], overwrite=overwrite)
 
 
 def _sections(history: History) -> Iterator[Section]:
