@@ -10,6 +10,7 @@ import numpy as np
 from rosenblatt.data.hymns import hymn
 from rosenblatt.data.midi import Piece
 from rosenblatt.data.sound import synthesise, wav_bytes
+from rosenblatt.data.weights import available
 from rosenblatt.estimators.composer import Composer
 from rosenblatt.estimators.style import StyleTransfer
 from rosenblatt.report.html import Section
@@ -115,14 +116,15 @@ def make_arts(*, random_state: int = 0) -> Arts:
 
     china, flower = load_sample_images().images
     started = time.perf_counter()
-    stylist = StyleTransfer(size=PIXELS, steps=STEPS, random_state=random_state, verbose=0).fit(flower)
+    network = "squeezenet" if available("squeezenet") else "small"  # VGG-19 would take its minute alone
+    stylist = StyleTransfer(network=network, size=PIXELS, steps=STEPS, random_state=random_state, verbose=0).fit(flower)
     painted = stylist.transform(china)
     painted_in = time.perf_counter() - started
     small = [_smaller(picture, painted.shape) for picture in (china, flower)]
     distances = tuple(stylist.distances(small[0], picture)["style"] for picture in (small[0], painted))
     piece, nats, copied, composed_in = _compose(random_state)
-    network = f"{stylist.network_}, {stylist.network_note_}"
-    return Arts((small[0], small[1], painted), network, distances, painted_in, piece, nats, copied, composed_in)
+    named = f"{stylist.network_}, {stylist.network_note_}"
+    return Arts((small[0], small[1], painted), named, distances, painted_in, piece, nats, copied, composed_in)
 
 
 def _smaller(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
