@@ -20,6 +20,7 @@ import torch
 
 import rosenblatt as rb
 from rosenblatt.data.resident import Resident
+from rosenblatt.estimators.face_swap import OWN_PLAN
 from rosenblatt.metrics.face_swap import picture_similarity
 from rosenblatt.models.face_swap import FaceSwapper
 from rosenblatt.train.face_swap import MASK, STRUCTURE, Distortion, SwapObjective
@@ -146,7 +147,7 @@ def contenders(batch, width):
         made[label] = SwapObjective(network, faces, identity, Distortion()).train()
     objective = made["rosenblatt"]
     data = Resident(torch.arange(256), identity, device="cpu", batch_size=batch, generator=source)
-    plan = rb.estimators.face_swap.OWN_PLAN
+    plan = OWN_PLAN
     run = _Run(objective, data, objective.loss, plan, 10**6, 1e-3, None)
     return {
         "plain": plain_step(made["plain"], 1e-3),

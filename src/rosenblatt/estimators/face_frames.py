@@ -175,7 +175,8 @@ class FrameSwapper:
         seen = np.rint(cut * 255).astype(np.uint8) if self.integer_input_ else cut.astype(np.float32)
         drawn = np.stack([self._draw(one[None], number, self._whose(one[None]))[0] for one in seen]).astype(np.float64)
         for place, face, was in zip(places, drawn, cut, strict=True):
-            mask = feather(face[..., 3], _FEATHER)
+            # what is hardly mask is none: a trace of it would show as a square
+            mask = feather(((face[..., 3] - 0.25) / 0.5).clip(0, 1), _FEATHER)
             frame = blend(frame, match_statistics(face[..., :3], was, mask, space=color), mask, place)
         return mark(frame) if marked else frame
 
