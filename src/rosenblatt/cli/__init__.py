@@ -177,6 +177,34 @@ def evaluate(model: Model, data: Data, names: Names = None, skip_bad: SkipBad = 
 
 
 @app.command()
+def attack(
+    model: Model,
+    data: Data,
+    eps: Annotated[
+        str, typer.Option(help="Radius, or several with commas; 8-bit pictures are on the scale 0 to 1.")
+    ] = "0.1",
+    norm: Annotated[str, typer.Option(help="l1, l2 or linf.")] = "linf",
+    samples: Annotated[int, typer.Option(help="Inputs to attack, drawn at random.")] = 200,
+    bounds: Annotated[Optional[str], typer.Option(help="Lowest and highest value of an input, as 0,1.")] = None,  # noqa: UP045
+    steps: Annotated[int, typer.Option(help="Gradient steps of each attack.")] = 100,
+    queries: Annotated[int, typer.Option(help="Queries of the black-box attack.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the draw and the attacks.")] = 0,
+    out: Annotated[Optional[Path], typer.Option("--out", "-o", help="A report, .html or .json.")] = None,  # noqa: UP045
+    names: Names = None,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Attack a classifier: robust accuracy with intervals, and whether the figure can be believed."""
+    from rosenblatt.cli import robustness
+
+    robustness.attack(
+        model, data, eps=eps, norm=norm, samples=samples, bounds=bounds, steps=steps, queries=queries, seed=seed, out=out,
+        names=words(names), skip_bad=skip_bad, force=force, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
 def inspect(
     model: Model,
     data: Annotated[Optional[str], typer.Argument(help="Data to show the network at work on.")] = None,  # noqa: UP045

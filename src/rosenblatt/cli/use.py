@@ -24,7 +24,7 @@ from rosenblatt.files import describe
 from rosenblatt.report.canvas import write_figure
 
 
-def _inputs(
+def read_inputs(
     estimator: Any, data: str, *, names: list[str] | None, skip_bad: bool, target: bool | None
 ) -> tuple[np.ndarray, Any, list[str] | None]:
     """Inputs, answers (None where not asked for; ``target=None`` asks if they are there) and, of pictures, their paths."""
@@ -105,7 +105,7 @@ def predict(
         raise ParameterError(f"--horizon: {type(estimator).__name__} forecasts nothing. Leave the option out.")
     if proba and not hasattr(estimator, "predict_proba"):
         raise ParameterError(f"--proba: {type(estimator).__name__} gives no probabilities. Leave the option out.")
-    X, _, paths = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=False)
+    X, _, paths = read_inputs(estimator, data, names=names, skip_bad=skip_bad, target=False)
     columns: dict[str, list[Any]] = {} if paths is None else {"path": paths}
     columns["prediction"] = _predicted(estimator, X).tolist()
     if proba:
@@ -158,7 +158,7 @@ def evaluate(model: Path, data: str, *, names: list[str] | None, skip_bad: bool,
     if own is not None:
         result = _verb(own, estimator, "evaluate")(estimator, data)
     else:
-        X, y, _ = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=True)
+        X, y, _ = read_inputs(estimator, data, names=names, skip_bad=skip_bad, target=True)
         result = score(estimator, X, y)
     said = ", ".join(f"{name} {value:.4f}" for name, value in result.items() if isinstance(value, float))
     rows = f" on {result['n']} rows" if "n" in result else ""
@@ -248,7 +248,7 @@ def _draw(
         X, y = own.inputs(estimator, data)
     elif data is not None:
         labelled = _has_labels(data) if hasattr(estimator, "picture_shape_") else None
-        X, y, _ = _inputs(estimator, data, names=names, skip_bad=skip_bad, target=labelled)
+        X, y, _ = read_inputs(estimator, data, names=names, skip_bad=skip_bad, target=labelled)
     figures = estimator.inspect(X, y) if hasattr(estimator, "module_") else estimator.inspect(X)
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.png" for name in figures]

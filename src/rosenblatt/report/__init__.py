@@ -9,9 +9,11 @@ from rosenblatt.report.gradients import gradient_flow, gradient_norms
 from rosenblatt.report.html import Section, write_html
 from rosenblatt.report.networks import activations, dead_units, feature_maps, filters, inspect_pictures
 from rosenblatt.report.plots import confusion, ladder, learning_curves, most_confident_mistakes, worst_mistakes
+from rosenblatt.report.robustness import RobustnessReport, robustness_report
 from rosenblatt.report.story import demo_report
 
 __all__ = [
+    "RobustnessReport",
     "Section",
     "activations",
     "confusion",
@@ -25,6 +27,7 @@ __all__ = [
     "ladder",
     "learning_curves",
     "most_confident_mistakes",
+    "robustness_report",
     "worst_mistakes",
     "write_html",
 ]

@@ -1,0 +1,64 @@
+"""``attack``: how robust a model file is on data with known answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import rosenblatt
+from rosenblatt.cli.train import check_output, show
+from rosenblatt.cli.use import read_inputs
+from rosenblatt.errors import ParameterError
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ParameterError(f"--{option}={text!r}; expected numbers with commas, as 0.1,0.2.") from error
+
+
+def attack(
+    model: Path,
+    data: str,
+    *,
+    eps: str,
+    norm: str,
+    samples: int,
+    bounds: str | None,
+    steps: int,
+    queries: int,
+    seed: int,
+    out: Path | None,
+    names: list[str] | None,
+    skip_bad: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Print, and write where asked, a robustness report."""
+    from rosenblatt.report.robustness import robustness_report
+
+    radii, box = _numbers("eps", eps), None if bounds is None else _numbers("bounds", bounds)
+    if box is not None and len(box) != 2:
+        raise ParameterError(f"--bounds={bounds!r}; expected two numbers, as 0,1.")
+    if samples < 1:
+        raise ParameterError(f"--samples={samples}; expected at least 1.")
+    if out is not None:
+        check_output(out, force=force)
+        if out.suffix not in (".html", ".json"):
+            raise ParameterError(f"{out}: a robustness report is .html or .json. Choose one of them.")
+    estimator = rosenblatt.load(model)
+    if not hasattr(estimator, "_victim"):
+        raise ParameterError(
+            f"attack: {model} is a {type(estimator).__name__}; expected a classifier of tables or pictures."
+        )
+    X, y, _ = read_inputs(estimator, data, names=names, skip_bad=skip_bad, target=True)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(y))[:samples])
+    found = robustness_report(
+        estimator, X[chosen], np.asarray(y)[chosen], eps=radii, norm=norm, bounds=None if box is None else (box[0], box[1]),
+        steps=steps, queries=queries, random_state=seed,
+    )  # fmt: skip
+    if out is not None:
+        found.write(out, overwrite=force)
+    show({**found.as_dict(), **({"out": str(out)} if out else {})}, as_json=as_json, lines=str(found).splitlines())
