@@ -91,7 +91,7 @@ def read_label_pairs(
                 )
             if ids.ndim == 3 and palette is None:
                 raise DataError(
-                    f"{who}: {name}: the map has colours; expected ids, or the palette of the colours. Set it."
+                    f"{who}: {name}: the map has colours; expected ids, or the palette of the colours. Set palette= (--palette)."
                 )
             if ids.ndim == 3:
                 ids, _ = as_label_maps(ids[None], colours=palette, who=f"{who}: {name}")
@@ -140,7 +140,9 @@ def read_label_maps(
                 f"{who}: {path} cannot be read ({_reason(error)}). Check the path and the file."
             ) from error
         if ids.ndim == 3 and palette is None:
-            raise DataError(f"{who}: {path} has colours; expected ids, or the palette of the colours. Set it.")
+            raise DataError(
+                f"{who}: {path} has colours; expected ids, or the palette of the colours. Set palette= (--palette)."
+            )
         if ids.ndim == 3:
             ids = ids[:, ids.shape[0] :] if ids.shape[1] == 2 * ids.shape[0] else ids
             ids = as_label_maps(ids[None], colours=palette, who=f"{who}: {path}")[0][0]
