@@ -59,6 +59,8 @@ def test_pictures_survive_rounding_and_the_report_is_written(cnn, tmp_path):
     assert found.accuracy[0] == pytest.approx(cnn.score(PICTURES[800:850], Y[800:850]))
     assert found.curve[1]["robust_accuracy"] <= found.curve[0]["robust_accuracy"] <= found.accuracy[0]
     assert found.survival > 0.8
+    shown = found.pictures().axes[0].images[0].get_array()
+    assert shown.shape == (8, 8)
     assert "still wrong as 8 bits" in str(found)
     page = found.write(tmp_path / "a.html").read_text()
     assert found.headline in page

@@ -130,6 +130,7 @@ class RobustnessReport:
         if isinstance(self._clean, torch.Tensor):
             clean, bad = clean.transpose(0, 2, 3, 1), bad.transpose(0, 2, 3, 1)
         clean = clean / 255 if clean.dtype == np.uint8 else clean
+        clean = clean.reshape(bad.shape)  # grey pictures may come without an axis of colours
         order = np.flatnonzero(self._found.success)
         order = order[self._found.norms[order].argsort(kind="stable")][:_WORST]
         figure = new_figure(1.5 * len(order), 4.2)
