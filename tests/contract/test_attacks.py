@@ -404,6 +404,18 @@ def test_probabilities_are_noticed():
     assert "probabilities, not logits" in found.notes[0]
     assert found.success.sum() >= PGD(eps=0.15)(net, x, y).success.sum() - 1
     assert "probabilities" in repr(found)
+    assert "probabilities, not logits" in PGD(eps=0.15)(soft, x[:1], y[:1]).notes[0]  # a batch of one, too
+    assert PGD(eps=0.15)(net, x[:1], y[:1]).notes == ()
+
+
+def test_one_probability_a_sample_is_doubted():
+    net, x = victim(1).eval(), samples()
+    y = (net(x)[:, 0] > 0).long()
+    found = PGD(eps=0.15)(nn.Sequential(net, nn.Sigmoid()), x, y)
+    assert "one number a sample, all from 0 to 1" in found.notes[0]
+    assert "leave the sigmoid out" in found.notes[0]
+    far = victim(1, scale=100.0)
+    assert PGD(eps=0.15)(far, x, (far.eval()(x)[:, 0] > 0).long()).notes == ()
 
 
 @pytest.mark.parametrize(

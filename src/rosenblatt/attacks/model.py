@@ -51,6 +51,8 @@ class Victim:
         self._forward, self.bounds, self.module, self.differentiable = forward, bounds, module, differentiable
         self.classes, self._encode, self._decode = classes, encode, decode
         self.device, self.name, self.probabilities = torch.device(device), name, False
+        self.notes: tuple[str, ...] = ()
+        self._one_column = False
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
@@ -95,15 +97,30 @@ class Victim:
                 "A model that overflows cannot be judged: mend it, or compute in float32."
             )
         if self.probabilities:
-            out = out.clamp_min(torch.finfo(out.dtype).tiny).log() if out.shape[1] > 1 else torch.logit(out, 1e-7)
+            out = out.clamp_min(torch.finfo(out.dtype).tiny).log()
+        self._one_column = out.shape[1] == 1
         # one logit z of two classes: softmax of (0, z) is the logistic function
         return torch.cat([torch.zeros_like(out), out], 1) if out.shape[1] == 1 else out
 
     def look(self, logits: Tensor) -> None:
-        """Find out whether what the model calls logits are probabilities; then their logarithm is taken from now on."""
-        if not self.probabilities and logits.shape[1] > 1:
-            sums = logits.double().sum(1)
-            self.probabilities = bool((logits >= 0).all() and ((sums - 1).abs() < 1e-4).all() and len(logits) > 1)
+        """Find out whether what the model calls logits are probabilities; then their logarithm is taken from now on.
+
+        One column that stays within 0 and 1 may be either: it is a logit still, and `notes` tells of the doubt.
+
+        Args:
+            logits: Of all samples (N, K), as `logits` gives them.
+        """
+        if self.probabilities:
+            return
+        sums = logits.double().sum(1)
+        self.probabilities = bool((logits >= 0).all() and ((sums - 1).abs() < 1e-4).all()) and not self._one_column
+        if self.probabilities:
+            self.notes = ("the model gives probabilities, not logits: their logarithms were attacked",)
+        elif self._one_column and bool(((logits[:, 1] >= 0) & (logits[:, 1] <= 1)).all()):
+            self.notes = (
+                "the model gives one number a sample, all from 0 to 1, taken as the logit of the second class: "
+                "if they are probabilities, leave the sigmoid out",
+            )
 
     def encode(self, X: Any) -> Tensor:
         """X as a tensor on the device, within the bounds.

@@ -148,11 +148,6 @@ class Attack:
                 with torch.no_grad():
                     success[rows] = reached(found.logits(adversarial[rows]), codes[rows], goal)
                 queries[rows] += asked + 1
-        notes = (
-            ("the model gives probabilities, not logits: their logarithms were attacked",)
-            if found.probabilities
-            else ()
-        )
         return AttackResult(
             adversarial=found.decode(adversarial, X),
             success=success.cpu().numpy(),
@@ -160,7 +155,7 @@ class Attack:
             norms=size(adversarial.double() - x.double(), self.norm).cpu().numpy(),
             queries=queries.cpu().numpy(),
             norm=self.norm,
-            notes=notes,
+            notes=found.notes,
         )
 
     def _clean(self, found: Victim, x: Tensor) -> Tensor:
