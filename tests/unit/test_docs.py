@@ -36,6 +36,15 @@ def test_the_page_of_backpropagation_draws_its_pictures(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"descent.png", "learning_rate.png", "gradient_norms.png"}
 
 
+def test_the_page_of_attacks_draws_its_pictures(tmp_path):
+    found = runpy.run_path(str(ROOT / "docs_src" / "attacks.py"))["draw"](tmp_path)
+    shares = [row["robust_accuracy"] for row in found.curve]
+    assert found.accuracy[0] > 0.9
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] < 0.3
+    assert {path.name for path in tmp_path.iterdir()} == {"attacks.png", "robustness.png"}
+
+
 def test_pages_link_to_what_exists():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
