@@ -117,7 +117,9 @@ def make_arts(*, random_state: int = 0) -> Arts:
     china, flower = load_sample_images().images
     started = time.perf_counter()
     network = "squeezenet" if available("squeezenet") else "small"  # VGG-19 would take its minute alone
-    stylist = StyleTransfer(network=network, size=PIXELS, steps=STEPS, random_state=random_state, verbose=0).fit(flower, [china])
+    stylist = StyleTransfer(network=network, size=PIXELS, steps=STEPS, random_state=random_state, verbose=0).fit(
+        flower, [china]
+    )
     painted = stylist.transform(china)
     painted_in = time.perf_counter() - started
     small = [_smaller(picture, painted.shape) for picture in (china, flower)]
