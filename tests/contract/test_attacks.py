@@ -153,6 +153,9 @@ def test_success_counts_only_what_was_right_before(attack):
     assert torch.equal(found.adversarial[2], x[2])
     assert (found.norms[2], found.queries[2]) == (0, 1)
     assert found.accuracy == pytest.approx(5 / 6)
+    aimed = attack(net, x, y, target=(y + 2) % 4)
+    assert not aimed.success[2]
+    assert aimed.accuracy == found.accuracy
     every = attack(net, x, (labels(net, x) + 1) % 4)
     assert (every.accuracy, every.robust_accuracy, every.success.any()) == (0, 0, False)
 
@@ -461,6 +464,8 @@ def test_bad_models_are_named():
     [
         (lambda: PGD(eps=0), r"PGD: eps=0; expected .*> 0"),
         (lambda: FGSM(eps=-1), r"FGSM: eps=-1"),
+        (lambda: PGD(eps=math.inf), r"PGD: eps=inf"),
+        (lambda: PGD(eps=8)(victim(), samples(), [0] * 6), r"eps=8 is more than all of bounds=\(0, 1\).*8 / 255"),
         (lambda: PGD(norm="l3"), r"PGD: norm='l3'; expected"),
         (lambda: Square(norm="l1"), r"Square: norm='l1'"),
         (lambda: CarliniWagner(norm="linf"), r"CarliniWagner: norm='linf'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -34,7 +35,7 @@ class AttackResult:
         adversarial: As X; samples that were wrong before are as they were. For an estimator that was fitted on 8-bit pictures
             floats in 0 to 1; `rounded` gives pictures.
         success: (N,) bool: right before, and now wrong (or with a target: now the wanted class).
-        correct: (N,) bool: right before the attack. With a target: not the wanted class before.
+        correct: (N,) bool: right before the attack.
         norms: (N,) distance from the sample in the attack's norm; 0 where nothing was tried.
         queries: (N,) forward passes of the sample.
         norm: Of ``norms``.
@@ -128,18 +129,18 @@ class Attack:
                 f"{who}: {found.name} gives no gradients; expected a torch.nn.Module or one of our networks. "
                 "Attack a black box with attacks.Square."
             )
+        self._check_reach(found.bounds)
         x = found.encode(X)
         with found.at_rest():
             clean = self._clean(found, x)
             codes = found.codes(y, len(x), clean.shape[1])
             wanted = None if target is None else found.codes(target, len(x), clean.shape[1], name="target")
-            correct = ~reached(clean, codes, wanted)
-            if wanted is not None:
-                correct &= wanted != codes
+            correct = clean.argmax(1) == codes
+            tried = correct if wanted is None else correct & (wanted != codes)
             adversarial, queries = x.clone(), torch.ones(len(x), dtype=torch.int64, device=x.device)
             success = torch.zeros_like(correct)
             keys = keys_of(self.random_state, torch.arange(len(x), device=x.device))
-            for rows in correct.nonzero()[:, 0].split(self.batch_size):
+            for rows in tried.nonzero()[:, 0].split(self.batch_size):
                 if not len(rows):  # splitting nothing gives one part of nothing
                     break
                 goal = None if wanted is None else wanted[rows]
@@ -158,6 +159,17 @@ class Attack:
             notes=found.notes,
         )
 
+    def _check_reach(self, bounds: tuple[float, float] | None) -> None:
+        """Refuse a ball that holds the whole box: who means eps on the scale 0 to 255 would find everything broken."""
+        eps = getattr(self, "eps", None)
+        if eps is None or self.norm != "linf" or bounds is None:
+            return
+        if eps > bounds[1] - bounds[0]:
+            raise ParameterError(
+                f"{type(self).__name__}: eps={eps:g} is more than all of bounds=({bounds[0]:g}, {bounds[1]:g}); expected a "
+                "radius on that scale. Pixels of 0 to 255 are attacked on the scale 0 to 1: write 8 / 255 for 8."
+            )
+
     def _clean(self, found: Victim, x: Tensor) -> Tensor:
         with torch.no_grad():
             clean = torch.cat([found.logits(part) for part in x.split(self.batch_size)])
@@ -171,6 +183,6 @@ class Attack:
         raise NotImplementedError
 
 
-EPS = {"eps": (Number(0, open_low=True),)}
+EPS = {"eps": (Number(0, math.inf, open_low=True, open_high=True),)}
 STEPS = {"steps": (Number(1, integer=True),)}
 OPTIONAL = NONE
