@@ -34,7 +34,7 @@ $(VENV)/docs: $(VENV)/core
 	$(PIP) -e '.[docs]'
 	@touch $@
 
-demo: $(VENV)/core ## the story of the field on real digits, under a minute; writes rosenblatt-demo.html
+demo: $(VENV)/core ## the story of the field on real digits, about a minute; writes rosenblatt-demo.html
 	$(BIN)/rosenblatt demo --force --out rosenblatt-demo.html
 
 test: $(VENV)/test ## the quick suite

@@ -91,7 +91,10 @@ class SemanticGAN(Estimator):
         >>> labels = np.repeat(rng.integers(0, 2, (8, 1, 16)), 16, 1)
         >>> photos = np.uint8([[200, 40, 40], [30, 60, 220]])[labels]
         >>> model = SemanticGAN(epochs=1, width=4, style=False, perceptual=None, random_state=0, verbose=0)
-        >>> model.fit(labels, photos).transform(labels[:3]).shape
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")  # that one epoch is too little
+        ...     _ = model.fit(labels, photos)
+        >>> model.transform(labels[:3]).shape
         (3, 16, 16, 3)
     """
 

@@ -30,22 +30,22 @@ class Section:
         text: Paragraphs.
         figure: A figure, or None.
         alt: What the figure shows, for those who cannot see it; needed with a figure.
-        pictures: Pairs of pixels, uint8 (H, W, 3), and what they show.
-        sound: A WAV file, which the page can play; it never plays by itself.
         caption: A line below the figure or table.
         head: Titles of the table's columns.
         rows: Rows of the table; none, no table.
+        pictures: Pairs of pixels, uint8 (H, W, 3), and what they show.
+        sound: A WAV file, which the page can play; it never plays by itself.
     """
 
     heading: str = ""
     text: Sequence[str] = ()
     figure: Figure | None = None
     alt: str = ""
-    pictures: Sequence[tuple[np.ndarray, str]] = ()
-    sound: bytes | None = None
     caption: str = ""
     head: Sequence[Any] = ()
     rows: Sequence[Sequence[Any]] = ()
+    pictures: Sequence[tuple[np.ndarray, str]] = ()
+    sound: bytes | None = None
 
 
 # the policy forbids the browser to load anything, even if a text could smuggle a tag in
