@@ -121,3 +121,11 @@ def test_figures(digits, tmp_path):
     for draw in (lambda m: saliency(m, pictures), class_pictures, fields):
         with pytest.raises(ParameterError, match="expected a fitted CNNClassifier"):
             draw(rb.Perceptron())
+
+
+def test_a_frozen_layer_stays_frozen():
+    with PrivateRandom(0):
+        net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 2)).train()
+    net[1].eval()
+    gradient(net, torch.ones(2, 1, 4, 4), torch.tensor([0, 1]))
+    assert [m.training for m in net.modules()] == [True, True, False, True, True]

@@ -24,7 +24,7 @@ from rosenblatt.attacks.gradients import ascent
 from rosenblatt.attacks.model import Victim
 from rosenblatt.attacks.objectives import OBJECTIVES, reached
 from rosenblatt.attacks.pgd import start_at, step_of
-from rosenblatt.attacks.projection import project, spread
+from rosenblatt.attacks.projection import project, radii, spread
 from rosenblatt.attacks.result import EPS, STEPS, Attack, Found
 from rosenblatt.attacks.streams import keys_of
 
@@ -75,7 +75,7 @@ def apgd(
         keys: Of the samples' random numbers; None: their rows.
     """
     keys = keys_of(0, torch.arange(len(x), device=x.device)) if keys is None else keys
-    eps = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
+    eps = radii(eps, x)
     best, queries = x.clone(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
     open_ = torch.arange(len(x), device=x.device)
     for start in range(restarts):

@@ -58,19 +58,15 @@ def search_weight(
     weight = 4 * margin(logits, y, target).double().abs() / slope**2 + 1e-12
     low, high = torch.zeros_like(weight), torch.full_like(weight, torch.inf)
     for _ in range(searches):
-        before = nearest.distance.clone()
-        reachable = nearest.distance.clone()
+        before, points = nearest.distance, nearest.points.clone()
         nearest.distance = torch.full_like(before, torch.inf)
-        points = nearest.points.clone()
         descend(weight, nearest)
         hit = nearest.found
         worse = nearest.distance >= before
         nearest.points = torch.where(spread(worse, x).bool(), points, nearest.points)
-        nearest.distance = torch.minimum(nearest.distance, reachable)
+        nearest.distance = torch.minimum(nearest.distance, before)
         high, low = torch.where(hit, weight, high), torch.where(hit, low, weight)
-        weight = torch.where(
-            torch.isfinite(high), (low + torch.where(torch.isfinite(high), high, low)) / 2, weight * 10
-        )
+        weight = torch.where(torch.isfinite(high), (low + high) / 2, weight * 10)
     return Found(*nearest.finish(model, y, target, bounds))
 
 
@@ -115,7 +111,7 @@ def carlini_wagner(
             goal = None if target is None else target[live]
             g, gap = penalised(model, z, y[live], goal, confidence)
             nearest.queries[live] += 1
-            nearest.offer(z, gap > confidence if confidence else gap > 0, live)
+            nearest.offer(z, gap > confidence, live)
             away = z - x[live]
             loss = size(away, "l2") ** 2 + weight[live] * (confidence - gap).clamp_min(0).double()
             g = 2 * away + spread(weight[live], z) * g

@@ -11,11 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from rosenblatt._validate import Number
 from rosenblatt.attacks.carlini_wagner import penalised, search_weight
 from rosenblatt.attacks.model import Victim
+from rosenblatt.attacks.objectives import margin
 from rosenblatt.attacks.planes import Nearest
 from rosenblatt.attacks.projection import spread
 from rosenblatt.attacks.result import STEPS, Attack, Found
@@ -60,9 +62,10 @@ def ead(
             after = after.clamp(*bounds) if bounds is not None else after
             ahead, z = after + step / (step + 3) * (after - z), after
             ahead = ahead.clamp(*bounds) if bounds is not None else ahead
-            _, gap = penalised(model, z, y, target, confidence)
+            with torch.no_grad():
+                gap = margin(model(z), y, target)
             nearest.queries += 2
-            nearest.offer(z, gap > confidence if confidence else gap > 0)
+            nearest.offer(z, gap > confidence)
 
     return search_weight(model, x, y, target, "l1", searches, descend, bounds)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from rosenblatt.attacks.gradients import ascent
 from rosenblatt.attacks.model import Victim
 from rosenblatt.attacks.objectives import OBJECTIVES
-from rosenblatt.attacks.projection import project, spread, steepest
+from rosenblatt.attacks.projection import project, radii, spread, steepest
 from rosenblatt.attacks.result import EPS, Attack, Found
 
 
@@ -43,7 +43,7 @@ def fgsm(
         target: Wanted labels (N,), or None for any wrong one.
     """
     g, _ = ascent(model, x, y, target, OBJECTIVES["ce"])
-    radius = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
+    radius = radii(eps, x)
     z = project(x + spread(radius, x) * steepest(g, norm), x, radius, norm, bounds)
     return Found(z, torch.ones(len(x), dtype=torch.int64, device=x.device))
 

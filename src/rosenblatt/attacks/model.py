@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rosenblatt.errors import DataError, LabelError, NonFiniteError, ParameterError, ShapeError
+from rosenblatt.train.saliency import at_rest
 from rosenblatt.train.seeds import PrivateRandom
 
 Bounds = tuple[float, float] | None
@@ -60,19 +61,8 @@ class Victim:
         if self.module is None:
             yield
             return
-        modes = [(m, m.training) for m in self.module.modules()]
-        wanted = [(p, p.requires_grad) for p in self.module.parameters()]
-        self.module.eval()
-        for p, _ in wanted:
-            p.requires_grad_(False)
-        try:
-            with PrivateRandom(0, self.device):
-                yield
-        finally:
-            for m, training in modes:
-                m.training = training
-            for p, needs in wanted:
-                p.requires_grad_(needs)
+        with at_rest(self.module), PrivateRandom(0, self.device):
+            yield
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (N, K), of at least two classes.
@@ -97,21 +87,24 @@ class Victim:
                 "A model that overflows cannot be judged: mend it, or compute in float32."
             )
         if self.probabilities:
-            out = out.clamp_min(torch.finfo(out.dtype).tiny).log()
+            out = _logarithm(out)
         self._one_column = out.shape[1] == 1
         # one logit z of two classes: softmax of (0, z) is the logistic function
         return torch.cat([torch.zeros_like(out), out], 1) if out.shape[1] == 1 else out
 
-    def look(self, logits: Tensor) -> None:
+    def look(self, logits: Tensor) -> Tensor:
         """Find out whether what the model calls logits are probabilities; then their logarithm is taken from now on.
 
         One column that stays within 0 and 1 may be either: it is a logit still, and `notes` tells of the doubt.
 
         Args:
             logits: Of all samples (N, K), as `logits` gives them.
+
+        Returns:
+            What `logits` would give for them from now on.
         """
         if self.probabilities:
-            return
+            return logits
         sums = logits.double().sum(1)
         self.probabilities = bool((logits >= 0).all() and ((sums - 1).abs() < 1e-4).all()) and not self._one_column
         if self.probabilities:
@@ -121,6 +114,7 @@ class Victim:
                 "the model gives one number a sample, all from 0 to 1, taken as the logit of the second class: "
                 "if they are probabilities, leave the sigmoid out",
             )
+        return _logarithm(logits) if self.probabilities else logits
 
     def encode(self, X: Any) -> Tensor:
         """X as a tensor on the device, within the bounds.
@@ -175,6 +169,10 @@ class Victim:
             raise LabelError(f"attack: {name} holds {first!r}; expected labels of the model, {_few(known)}.")
         codes = np.searchsorted(known, y, sorter=np.argsort(known))
         return torch.from_numpy(np.argsort(known)[codes].astype(np.int64)).to(self.device)
+
+
+def _logarithm(probabilities: Tensor) -> Tensor:
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 def _few(labels: np.ndarray) -> str:

@@ -20,7 +20,7 @@ from rosenblatt._validate import BOOL, NONE, Choice, Number
 from rosenblatt.attacks.gradients import ascent
 from rosenblatt.attacks.model import Victim
 from rosenblatt.attacks.objectives import OBJECTIVES, reached
-from rosenblatt.attacks.projection import project, size, spread, steepest
+from rosenblatt.attacks.projection import project, radii, size, spread, steepest
 from rosenblatt.attacks.result import EPS, STEPS, Attack, Found
 from rosenblatt.attacks.streams import keys_of, normal, uniform
 
@@ -88,7 +88,7 @@ def pgd(
         keys: Of the samples' random numbers; None: their rows.
     """
     keys = keys_of(0, torch.arange(len(x), device=x.device)) if keys is None else keys
-    eps = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
+    eps = radii(eps, x)
     length = eps * (2.5 / steps) if step_size is None else torch.full_like(eps, step_size)
     best, queries = x.clone(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
     open_ = torch.arange(len(x), device=x.device)

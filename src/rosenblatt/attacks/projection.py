@@ -35,6 +35,11 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
 
 
+def radii(eps: Tensor | float, x: Tensor) -> Tensor:
+    """A radius a sample (N,), float64, of one for all or of as many as there are samples."""
+    return torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
+
+
 def project(z: Tensor, x: Tensor, eps: Tensor | float, norm: str, bounds: tuple[float, float] | None) -> Tensor:
     """The point of the ball around x and of the box that is nearest to z; never outside, to the last float.
 
@@ -45,7 +50,7 @@ def project(z: Tensor, x: Tensor, eps: Tensor | float, norm: str, bounds: tuple[
         norm: "l1", "l2" or "linf".
         bounds: Lowest and highest value, or None.
     """
-    eps = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
+    eps = radii(eps, x)
     low, high = bounds or (-math.inf, math.inf)
     if norm == "linf":
         radius = spread(eps, x)

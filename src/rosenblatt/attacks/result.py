@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rosenblatt._validate import NONE, Choice, Number, parameter
+from rosenblatt._validate import Choice, Number, parameter
 from rosenblatt.attacks.model import Victim, victim
 from rosenblatt.attacks.objectives import reached
 from rosenblatt.attacks.projection import size
@@ -132,7 +132,8 @@ class Attack:
         self._check_reach(found.bounds)
         x = found.encode(X)
         with found.at_rest():
-            clean = self._clean(found, x)
+            with torch.no_grad():
+                clean = found.look(torch.cat([found.logits(part) for part in x.split(self.batch_size)]))
             codes = found.codes(y, len(x), clean.shape[1])
             wanted = None if target is None else found.codes(target, len(x), clean.shape[1], name="target")
             correct = clean.argmax(1) == codes
@@ -170,14 +171,6 @@ class Attack:
                 "radius on that scale. Pixels of 0 to 255 are attacked on the scale 0 to 1: write 8 / 255 for 8."
             )
 
-    def _clean(self, found: Victim, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            clean = torch.cat([found.logits(part) for part in x.split(self.batch_size)])
-            found.look(clean)
-            return (
-                torch.cat([found.logits(part) for part in x.split(self.batch_size)]) if found.probabilities else clean
-            )
-
     def run(self, found: Victim, x: Tensor, y: Tensor, *, target: Tensor | None, keys: Tensor) -> Found:
         """Attack samples that are right; of a subclass."""
         raise NotImplementedError
@@ -185,4 +178,3 @@ class Attack:
 
 EPS = {"eps": (Number(0, math.inf, open_low=True, open_high=True),)}
 STEPS = {"steps": (Number(1, integer=True),)}
-OPTIONAL = NONE

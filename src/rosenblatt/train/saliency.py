@@ -17,16 +17,17 @@ from rosenblatt.errors import ParameterError
 
 
 @contextmanager
-def _at_rest(module: nn.Module) -> Iterator[None]:
-    """In eval mode for a while; parameters that are asked for no gradient get none."""
-    training, wanted = module.training, [(p, p.requires_grad) for p in module.parameters()]
+def at_rest(module: nn.Module) -> Iterator[None]:
+    """In eval mode for a while; parameters that are asked for no gradient get none. Each submodule's own mode comes back."""
+    modes, wanted = [(m, m.training) for m in module.modules()], [(p, p.requires_grad) for p in module.parameters()]
     module.eval()
     for p, _ in wanted:
         p.requires_grad_(False)
     try:
         yield
     finally:
-        module.train(training)
+        for m, training in modes:
+            m.training = training
         for p, needs in wanted:
             p.requires_grad_(needs)
 
@@ -52,7 +53,7 @@ def gradient(module: nn.Module, x: Float[Tensor, "N C H W"], target: Int[Tensor,
         >>> torch.equal(got.flatten(), net[1].weight[1])
         True
     """
-    with _at_rest(module), torch.enable_grad():
+    with at_rest(module), torch.enable_grad():
         x = x.detach().clone().requires_grad_()
         return torch.autograd.grad(_chosen(module(x), target).sum(), x)[0]
 
@@ -123,7 +124,7 @@ def grad_cam(
         kept.append(output.detach().clone().requires_grad_())
         return kept[-1] * 1  # the rectifier after it may work in place, which a leaf does not allow
 
-    with _at_rest(module), torch.enable_grad():
+    with at_rest(module), torch.enable_grad():
         hook = (layer or found[-1]).register_forward_hook(keep)
         try:
             logits = module(x)
@@ -164,7 +165,7 @@ def maximise(
     x = start.to(device).requires_grad_()
     optimizer = torch.optim.Adam([x], lr=rate)
     reach = max(1, min(shape[1:]) // 16)
-    with _at_rest(module), torch.enable_grad():
+    with at_rest(module), torch.enable_grad():
         for _ in range(steps):
             move = torch.randint(-reach, reach + 1, (2,), generator=generator, device=generator.device).tolist()
             score = _chosen(module(x.roll(move, (2, 3))), target)
