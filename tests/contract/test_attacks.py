@@ -13,6 +13,7 @@ from torch import nn
 import rosenblatt as rb
 from rosenblatt.attacks import APGD, DDN, EAD, FAB, FGSM, FMN, PGD, CarliniWagner, DeepFool, Ensemble, Square
 from rosenblatt.attacks.apgd import checkpoints
+from rosenblatt.attacks.model import victim as victim_of
 from rosenblatt.attacks.objectives import OBJECTIVES
 from rosenblatt.attacks.planes import onto_plane
 from rosenblatt.attacks.projection import project, size, steepest
@@ -476,6 +477,20 @@ def test_bad_models_are_named():
 def test_bad_parameters_are_named(make, said):
     with pytest.raises(ParameterError, match=said):
         make()
+
+
+def test_a_likely_class_beyond_the_ball_hides_no_nearer_one():
+    """FAB finds the likeliest class far away; the second likeliest is wrong within the ball."""
+    net = nn.Linear(2, 3).double()
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[0.0, 0.0], [0.0, 0.01], [1.0, 0.0]]))
+        net.bias.copy_(torch.tensor([0.0, -0.1, -0.2]))
+    x, y = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([0])
+    net.requires_grad_(False)
+    attack = Ensemble(eps=0.3, steps=10, targets=2)
+    found = attack._parts(victim_of(net, bounds=(-100.0, 100.0)))[2](x, y, None, keys_of(0, torch.arange(1)))
+    assert net(found.adversarial).argmax(1).tolist() == [2]
+    assert float(size(found.adversarial - x, "linf")) <= 0.3
 
 
 def test_the_ensemble_is_at_least_as_strong_as_its_parts():

@@ -54,16 +54,10 @@ class Ensemble(Attack):
                 break
             goal = None if target is None else target[open_]
             given = part(x[open_], y[open_], goal, keys[open_])
-            # FAB's points may lie outside the ball: what they are inside of it is what counts
-            far = size(given.adversarial.double() - x[open_].double(), self.norm) > self.eps
-            points = given.adversarial.clone()
-            if far.any():
-                rows = far.nonzero()[:, 0]
-                points[rows] = project(points[rows], x[open_][rows], self.eps, self.norm, found.bounds)
             with torch.no_grad():
-                wrong = reached(model(points), y[open_], goal)
+                wrong = reached(model(given.adversarial), y[open_], goal)
             queries[open_] += given.queries + 1
-            best[open_] = points
+            best[open_] = given.adversarial
             open_ = open_[~wrong]
         return Found(best, queries)
 
@@ -83,9 +77,15 @@ class Ensemble(Attack):
 
         def third(x: Tensor, y: Tensor, goal: Tensor | None, keys: Tensor) -> Found:
             def towards(rows: Tensor, wanted: Tensor) -> Found:
-                return fab(
-                    model, x[rows], y[rows], steps=self.steps, eps=self.eps, target=wanted, keys=keys[rows], **common
+                here = x[rows]
+                nearest = fab(
+                    model, here, y[rows], steps=self.steps, eps=self.eps, target=wanted, keys=keys[rows], **common
                 )
+                # the nearest point may lie outside the ball: what it is inside of it is what counts, for each target
+                far = (size(nearest.adversarial.double() - here.double(), self.norm) > self.eps).nonzero()[:, 0]
+                points = nearest.adversarial.clone()
+                points[far] = project(points[far], here[far], self.eps, self.norm, found.bounds)
+                return Found(points, nearest.queries)
 
             every = torch.arange(len(x), device=x.device)
             return towards(every, goal) if goal is not None else each_target(model, x, y, self.targets, towards)
