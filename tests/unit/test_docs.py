@@ -45,6 +45,23 @@ def test_the_page_of_attacks_draws_its_pictures(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"attacks.png", "robustness.png"}
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_wines_of_the_page_of_attacks():
+    page = runpy.run_path(str(ROOT / "docs_src" / "attacked_tables.py"))
+    recipe, X, free, held = page["attack"]()
+    assert held.accuracy > 0.95
+    assert (free.robust_accuracy, held.robust_accuracy) == (
+        pytest.approx(0.43, abs=0.06),
+        pytest.approx(0.67, abs=0.06),
+    )
+    names = recipe.feature_names
+    still = [names.index(name) for name in page["HELD"]]
+    assert (held.adversarial[:, still] == X[:, still]).all()
+    for column in (recipe.columns[names.index(name)] for name in page["WHOLE"]):
+        grown = held.adversarial[:, names.index(column.name)].astype(float) * column.deviation + column.mean
+        assert abs(grown - grown.round()).max() < 1e-3
+
+
 def test_pages_link_to_what_exists():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):

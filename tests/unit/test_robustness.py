@@ -159,3 +159,41 @@ def test_the_command(run, cnn, tmp_path):
     ):
         done = run("attack", model, tmp_path / "d", *options)
         assert (done.code, message in done.err) == (2, True), done.err
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_the_command_on_a_table(run, cnn, tmp_path):
+    source = np.random.default_rng(0)
+    age, pay, sex = source.integers(18, 80, 300), source.normal(3, 1, 300), source.choice(["f", "m"], 300)
+    buys = np.where(age / 20 + pay + (sex == "f") > 6, "yes", "no")
+    lines = [f"{a},{p:.3f},{s},{b}" for a, p, s, b in zip(age, pay, sex, buys, strict=True)]
+    table, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    table.write_text("age,pay,sex,buys\n" + "\n".join(lines) + "\n")
+    done = run("train", "mlp", table, "--target", "buys", "--max-iter", 20, "--random-state", 0, "--out", model)
+    assert done.code == 0, done.err
+    small = ("--steps", 10, "--queries", 20, "--samples", 60, "--eps", "0.2,0.8", "--json")
+    curves = []
+    for options in (("--integer", "age", "--bounds", "age=16:90"), ("--fixed", "pay", "--integer", "age"), ()):
+        done = run("attack", model, table, *small, *options)
+        assert done.code == 0, done.err
+        curves.append(json.loads(done.out))
+    assert all(not found["flags"] for found in curves)
+    free, held = (found["curve"][1]["robust_accuracy"] for found in curves[:2])
+    assert free < held
+    page = tmp_path / "r.html"
+    assert run("attack", model, table, *small, "--fixed", "sex", "--out", page).code == 0
+    for options, message in (
+        (("--fixed", "ages"), "fixed names 'ages'"),
+        (("--fixed", "age,pay"), "every column is fixed"),
+        (("--bounds", "age=1"), "expected NAME=LOW:HIGH"),
+        (("--integer", "pay"), "expected a whole number"),
+    ):
+        done = run("attack", model, table, *options)
+        assert (done.code, message in done.err) == (2, True), done.err
+    pictures = cnn.save(tmp_path / "c.safetensors")
+    (tmp_path / "p" / "1").mkdir(parents=True)
+    from PIL import Image
+
+    Image.fromarray(PICTURES[0]).save(tmp_path / "p" / "1" / "0.png")
+    done = run("attack", pictures, tmp_path / "p", "--fixed", "age")
+    assert (done.code, "takes no table" in done.err) == (2, True), done.err

@@ -14,6 +14,7 @@ from rosenblatt.attacks.fmn import DDN, FMN, ddn, fmn
 from rosenblatt.attacks.pgd import PGD, pgd
 from rosenblatt.attacks.result import Attack, AttackResult
 from rosenblatt.attacks.square import Square, square
+from rosenblatt.attacks.table import Table
 
 __all__ = [
     "APGD",
@@ -29,6 +30,7 @@ __all__ = [
     "DeepFool",
     "Ensemble",
     "Square",
+    "Table",
     "apgd",
     "carlini_wagner",
     "ddn",

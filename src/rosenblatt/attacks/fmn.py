@@ -183,6 +183,7 @@ class DDN(Attack):
     eps: float = 1.0
     gamma: float = 0.05
 
+    ball: ClassVar[bool] = False
     _NORMS: ClassVar[tuple[str, ...]] = ("l2",)
     _RULES: ClassVar[dict[str, Any]] = {
         **STEPS, "eps": (Number(0, open_low=True),), "gamma": (Number(0, 1, open_low=True),),

@@ -144,6 +144,21 @@ class Victim:
             )
         return x
 
+    def difference(self, z: Tensor, x: Tensor) -> Tensor:
+        """What was changed (N, ...), as the norm measures it."""
+        return z.double() - x.double()
+
+    def settle(self, z: Tensor, x: Tensor, eps: float | None, norm: str) -> Tensor:
+        """Points (N, ...) as they can come back; here as they are.
+
+        Args:
+            z: What an attack found.
+            x: Samples.
+            eps: Radius of the ball that holds them, or None.
+            norm: Of the ball.
+        """
+        return z
+
     def decode(self, x: Tensor, X: Any) -> Any:
         """The tensor as X was: an array for an array, a tensor on X's device for a tensor."""
         if self._decode is not None:

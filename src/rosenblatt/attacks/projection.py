@@ -17,6 +17,38 @@ NORMS = ("l1", "l2", "linf")
 _HALVINGS = 60
 
 
+class Box(tuple[Tensor, Tensor]):
+    """Bounds (lowest, highest) of each column (D,), which columns are held, and in which steps others go.
+
+    It is the pair that ``bounds`` is everywhere, so an attack need not know of columns.
+
+    Args:
+        low: Lowest values.
+        high: Highest values.
+        held: Columns that stay as they are in each sample.
+        step: Distance of two values of a column in which only some count; 0 where all do.
+    """
+
+    held: Tensor
+    step: Tensor
+
+    def __new__(cls, low: Tensor, high: Tensor, *, held: Tensor, step: Tensor) -> Box:
+        """A pair that remembers the rest."""
+        made = super().__new__(cls, (low, high))
+        made.held, made.step = held, step
+        return made
+
+    def around(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Lowest and highest values of samples (..., D), whose held columns have one value alone."""
+        low, high = self
+        return torch.where(self.held, x, low.to(x.dtype)), torch.where(self.held, x, high.to(x.dtype))
+
+    def whole(self, radius: Tensor) -> Tensor:
+        """How far each column may go in a cube of that radius: so many steps as fit."""
+        step = self.step.to(radius.dtype)
+        return torch.where(step > 0, (radius / step.clamp_min(1e-300) + 1e-9).floor() * step, radius)
+
+
 def size(d: Tensor, norm: str) -> Tensor:
     """Norms (N,) of differences, float64.
 
@@ -48,12 +80,12 @@ def project(z: Tensor, x: Tensor, eps: Tensor | float, norm: str, bounds: tuple[
         x: Centres (N, ...), in the box.
         eps: Radius, one or one a sample (N,).
         norm: "l1", "l2" or "linf".
-        bounds: Lowest and highest value, or None.
+        bounds: Lowest and highest value, a `Box`, or None.
     """
     eps = radii(eps, x)
-    low, high = bounds or (-math.inf, math.inf)
+    low, high = bounds.around(x) if isinstance(bounds, Box) else bounds or (-math.inf, math.inf)
     if norm == "linf":
-        radius = spread(eps, x)
+        radius = bounds.whole(spread(eps, x)) if isinstance(bounds, Box) else spread(eps, x)
         return _inside(torch.minimum(torch.maximum(z, x - radius), x + radius).clamp(low, high), x, eps, norm)
     u = (z - x).flatten(1).double()
     floor, ceiling = (low - x).flatten(1).double(), (high - x).flatten(1).double()

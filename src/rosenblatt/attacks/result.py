@@ -97,6 +97,8 @@ class Attack:
 
     gradient: ClassVar[bool] = True
     """Whether it needs gradients of the victim."""
+    ball: ClassVar[bool] = True
+    """Whether ``eps``, where there is one, is the radius of a ball that holds the result."""
     _NORMS: ClassVar[tuple[str, ...]] = ("l1", "l2", "linf")
     _RULES: ClassVar[dict[str, Any]] = {}
 
@@ -146,15 +148,16 @@ class Attack:
                     break
                 goal = None if wanted is None else wanted[rows]
                 given = self.run(found, x[rows], codes[rows], target=goal, keys=keys[rows])
-                adversarial[rows], asked = given.adversarial.detach(), given.queries
+                radius = getattr(self, "eps", None) if self.ball else None
+                adversarial[rows] = found.settle(given.adversarial.detach(), x[rows], radius, self.norm)
                 with torch.no_grad():
                     success[rows] = reached(found.logits(adversarial[rows]), codes[rows], goal)
-                queries[rows] += asked + 1
+                queries[rows] += given.queries + 1
         return AttackResult(
             adversarial=found.decode(adversarial, X),
             success=success.cpu().numpy(),
             correct=correct.cpu().numpy(),
-            norms=size(adversarial.double() - x.double(), self.norm).cpu().numpy(),
+            norms=size(found.difference(adversarial, x), self.norm).cpu().numpy(),
             queries=queries.cpu().numpy(),
             norm=self.norm,
             notes=found.notes,

@@ -181,11 +181,21 @@ def attack(
     model: Model,
     data: Data,
     eps: Annotated[
-        str, typer.Option(help="Radius, or several with commas; 8-bit pictures are on the scale 0 to 1.")
+        str,
+        typer.Option(
+            help="Radius, or several with commas; 8-bit pictures are on the scale 0 to 1, a table's columns in deviations."
+        ),
     ] = "0.1",
     norm: Annotated[str, typer.Option(help="l1, l2 or linf.")] = "linf",
     samples: Annotated[int, typer.Option(help="Inputs to attack, drawn at random.")] = 200,
-    bounds: Annotated[Optional[str], typer.Option(help="Lowest and highest value of an input, as 0,1.")] = None,  # noqa: UP045
+    bounds: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Lowest and highest value of an input, as 0,1; of a table's columns, as age=0:120,pay=0:9000."
+        ),
+    ] = None,
+    fixed: Annotated[Optional[str], typer.Option(help="Columns of a table that do not change, with commas.")] = None,  # noqa: UP045
+    integer: Annotated[Optional[str], typer.Option(help="Columns of whole numbers, with commas.")] = None,  # noqa: UP045
     steps: Annotated[int, typer.Option(help="Gradient steps of each attack.")] = 100,
     queries: Annotated[int, typer.Option(help="Queries of the black-box attack.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the draw and the attacks.")] = 0,
@@ -199,7 +209,8 @@ def attack(
     from rosenblatt.cli import robustness
 
     robustness.attack(
-        model, data, eps=eps, norm=norm, samples=samples, bounds=bounds, steps=steps, queries=queries, seed=seed, out=out,
+        model, data, eps=eps, norm=norm, samples=samples, bounds=bounds, fixed=words(fixed) or [],
+        integer=words(integer) or [], steps=steps, queries=queries, seed=seed, out=out,
         names=words(names), skip_bad=skip_bad, force=force, as_json=as_json,
     )  # fmt: skip
 

@@ -19,6 +19,24 @@ def _numbers(option: str, text: str) -> list[float]:
         raise ParameterError(f"--{option}={text!r}; expected numbers with commas, as 0.1,0.2.") from error
 
 
+def _bounds(text: str | None) -> tuple[tuple[float, float] | None, dict[str, tuple[float, float]]]:
+    """Of all inputs (0,1), or by column (age=0:120,pay=0:9000)."""
+    if text is None or "=" not in text:
+        box = None if text is None else _numbers("bounds", text)
+        if box is not None and len(box) != 2:
+            raise ParameterError(f"--bounds={text!r}; expected two numbers, as 0,1.")
+        return None if box is None else (box[0], box[1]), {}
+    found = {}
+    for part in text.split(","):
+        name, _, pair = part.rpartition("=")
+        try:
+            low, high = (float(end) for end in pair.split(":"))
+        except ValueError as error:
+            raise ParameterError(f"--bounds={text!r}; expected NAME=LOW:HIGH with commas, as age=0:120.") from error
+        found[name.strip()] = (low, high)
+    return None, found
+
+
 def attack(
     model: Path,
     data: str,
@@ -27,6 +45,8 @@ def attack(
     norm: str,
     samples: int,
     bounds: str | None,
+    fixed: list[str],
+    integer: list[str],
     steps: int,
     queries: int,
     seed: int,
@@ -37,11 +57,10 @@ def attack(
     as_json: bool,
 ) -> None:
     """Print, and write where asked, a robustness report."""
+    from rosenblatt.attacks import Table
     from rosenblatt.report.robustness import robustness_report
 
-    radii, box = _numbers("eps", eps), None if bounds is None else _numbers("bounds", bounds)
-    if box is not None and len(box) != 2:
-        raise ParameterError(f"--bounds={bounds!r}; expected two numbers, as 0,1.")
+    radii, (box, by_column) = _numbers("eps", eps), _bounds(bounds)
     if samples < 1:
         raise ParameterError(f"--samples={samples}; expected at least 1.")
     if out is not None:
@@ -53,11 +72,19 @@ def attack(
         raise ParameterError(
             f"attack: {model} is a {type(estimator).__name__}; expected a classifier of tables or pictures."
         )
+    if getattr(estimator, "preprocessing_", None) is not None:
+        victim = Table(estimator, fixed=fixed, integer=integer, bounds=by_column)
+    elif fixed or integer or by_column:
+        raise ParameterError(
+            f"--fixed, --integer and bounds by column: {model} takes no table; expected them for one alone. Leave them out."
+        )
+    else:
+        victim = estimator
     X, y, _ = read_inputs(estimator, data, names=names, skip_bad=skip_bad, target=True)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(y))[:samples])
     found = robustness_report(
-        estimator, X[chosen], np.asarray(y)[chosen], eps=radii, norm=norm, bounds=None if box is None else (box[0], box[1]),
-        steps=steps, queries=queries, random_state=seed,
+        victim, X[chosen], np.asarray(y)[chosen], eps=radii, norm=norm, bounds=box, steps=steps,
+        queries=queries, random_state=seed,
     )  # fmt: skip
     if out is not None:
         found.write(out, overwrite=force)

@@ -22,6 +22,7 @@ from rosenblatt.attacks import APGD, FAB, PGD, AttackResult, Ensemble, Square
 from rosenblatt.attacks.gradients import ascent
 from rosenblatt.attacks.model import victim
 from rosenblatt.attacks.objectives import margin
+from rosenblatt.attacks.projection import Box
 from rosenblatt.errors import ParameterError
 from rosenblatt.report.canvas import BLUE, INK, as_shown, bare, new_figure, plain, show_signed, word
 from rosenblatt.report.html import Section, write_html
@@ -186,7 +187,8 @@ def robustness_report(
     """Judge a classifier by the ensemble of attacks at the largest radius, and by the nearest points found at the others.
 
     Args:
-        model: One of our classifiers, a module, or a function (a black box, judged by Square alone).
+        model: One of our classifiers, a module, or a function (a black box, judged by Square alone); of a table also an
+            `rosenblatt.attacks.Table`, which says what may change.
         X: Inputs.
         y: Labels.
         eps: Radius, or several, in units of the input (8-bit pictures: of the scale 0 to 1).
@@ -270,6 +272,15 @@ def _flags(
     return flags
 
 
+def _reach(bounds: Any, x: torch.Tensor) -> float | None:
+    """How far a value may go at all; None where columns of a table are held, so that some samples cannot be broken."""
+    if isinstance(bounds, Box) and bounds.held.any():
+        return None
+    low, high = bounds or (-math.inf, math.inf)
+    whole = float(torch.as_tensor(high - low).max())
+    return whole if math.isfinite(whole) else float(x.max() - x.min())
+
+
 def _flags_of_gradients(
     model: Any, X: ArrayLike, y: ArrayLike, found: AttackResult, common: dict[str, Any]
 ) -> list[str]:
@@ -291,10 +302,10 @@ def _flags_of_gradients(
     flat = int((g.flatten(1) == 0).all(1).sum())
     if flat > max(_DOUBT * len(right), 1):
         flags.append(f"zero gradients at {flat} of {len(right)} inputs")
-    low, high = judge.bounds or (float(x.min()), float(x.max()))
-    if common["norm"] == "linf":
+    reach = _reach(judge.bounds, x)
+    if common["norm"] == "linf" and reach is not None:
         chosen = X[rows.to(X.device)] if isinstance(X, torch.Tensor) else np.asarray(X)[right]
-        whole = PGD(eps=high - low, steps=40, **common)(model, chosen, _array(y)[right])
+        whole = PGD(eps=reach, steps=40, **common)(model, chosen, _array(y)[right])
         left = int((whole.correct & ~whole.success).sum())
         if left > max(0.05 * len(right), 1):
             flags.append(
