@@ -4,16 +4,19 @@ The result is an `AttackResult`. FGSM or PGD alone are no figure of robustness: 
 """
 
 from rosenblatt.attacks.apgd import APGD, apgd
+from rosenblatt.attacks.bpda import Transformed, bpda
 from rosenblatt.attacks.carlini_wagner import CarliniWagner, carlini_wagner
 from rosenblatt.attacks.deepfool import DeepFool, deepfool
 from rosenblatt.attacks.ead import EAD, ead
 from rosenblatt.attacks.ensemble import Ensemble
+from rosenblatt.attacks.eot import eot
 from rosenblatt.attacks.fab import FAB, fab
 from rosenblatt.attacks.fgsm import FGSM, fgsm
 from rosenblatt.attacks.fmn import DDN, FMN, ddn, fmn
 from rosenblatt.attacks.pgd import PGD, pgd
 from rosenblatt.attacks.result import Attack, AttackResult
 from rosenblatt.attacks.square import Square, square
+from rosenblatt.attacks.squeezing import bit_depth, jpeg, median
 from rosenblatt.attacks.table import Table
 
 __all__ = [
@@ -31,14 +34,20 @@ __all__ = [
     "Ensemble",
     "Square",
     "Table",
+    "Transformed",
     "apgd",
+    "bit_depth",
+    "bpda",
     "carlini_wagner",
     "ddn",
     "deepfool",
     "ead",
+    "eot",
     "fab",
     "fgsm",
     "fmn",
+    "jpeg",
+    "median",
     "pgd",
     "square",
 ]

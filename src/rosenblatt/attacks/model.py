@@ -6,9 +6,10 @@ BatchNorm's statistics and the global random state do not move.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +37,9 @@ class Victim:
         name: For messages.
     """
 
+    random: ClassVar[bool] = False
+    """Whether each look differs, and the answer is a majority of draws."""
+
     def __init__(
         self,
         forward: Callable[[Tensor], Tensor],
@@ -53,15 +57,60 @@ class Victim:
         self.classes, self._encode, self._decode = classes, encode, decode
         self.device, self.name, self.probabilities = torch.device(device), name, False
         self.notes: tuple[str, ...] = ()
-        self._one_column = False
+        self.remarks: tuple[str, ...] = ()
+        self._one_column, self._seed = False, 0
+
+    def wrapped(self, forward: Callable[[Tensor], Tensor], *, note: str = "", remark: str = "") -> Victim:
+        """This victim with another forward pass around its own, which is `raw`.
+
+        Args:
+            forward: Inputs to logits.
+            note: What makes figures doubtful, or nothing.
+            remark: How it is attacked, or nothing.
+
+        Raises:
+            ParameterError: A table, whose columns are known only once it has seen rows.
+        """
+        self.refuse_table()
+        outer = copy.copy(self)
+        outer._forward = forward
+        outer.notes += (note,) if note else ()
+        outer.remarks += (remark,) if remark else ()
+        return outer
+
+    def refuse_table(self) -> None:
+        """Only what attacks see as it stands can be wrapped.
+
+        Raises:
+            ParameterError: It is an `rosenblatt.attacks.Table`.
+        """
+        if hasattr(self, "_table"):
+            raise ParameterError(
+                "attack: eot, bpda or Transformed around a Table; expected a model. Write Table(bpda(model, transform), ...)."
+            )
+
+    def raw(self, x: Tensor) -> Tensor:
+        """What the model gives, as it is; of a random victim one draw."""
+        return self._forward(x)
+
+    def judge(self, x: Tensor, look: int = 0) -> Tensor:
+        """Scores (N, K) whose highest is the answer: the logits; of a random victim votes of draws that no attack has seen.
+
+        Args:
+            x: Inputs.
+            look: Other numbers give other draws.
+        """
+        return self.logits(x)
+
+    def guarded(self, label: int, target: int | None) -> Victim:
+        """This victim for samples of one label; a random one is taken for wrong only if that is no chance."""
+        return self
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """In eval mode and without gradients of parameters for a while; all flags as before at its end."""
-        if self.module is None:
-            yield
-            return
-        with at_rest(self.module), PrivateRandom(0, self.device):
+        still = nullcontext() if self.module is None else at_rest(self.module)
+        with still, PrivateRandom(self._seed, self.device):
             yield
 
     def logits(self, x: Tensor) -> Tensor:
@@ -108,9 +157,9 @@ class Victim:
         sums = logits.double().sum(1)
         self.probabilities = bool((logits >= 0).all() and ((sums - 1).abs() < 1e-4).all()) and not self._one_column
         if self.probabilities:
-            self.notes = ("the model gives probabilities, not logits: their logarithms were attacked",)
+            self.notes += ("the model gives probabilities, not logits: their logarithms were attacked",)
         elif self._one_column and bool(((logits[:, 1] >= 0) & (logits[:, 1] <= 1)).all()):
-            self.notes = (
+            self.notes += (
                 "the model gives one number a sample, all from 0 to 1, taken as the logit of the second class: "
                 "if they are probabilities, leave the sigmoid out",
             )

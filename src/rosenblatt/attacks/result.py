@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -37,7 +38,7 @@ class AttackResult:
         success: (N,) bool: right before, and now wrong (or with a target: now the wanted class).
         correct: (N,) bool: right before the attack.
         norms: (N,) distance from the sample in the attack's norm; 0 where nothing was tried.
-        queries: (N,) forward passes of the sample.
+        queries: (N,) forward passes of the sample; of a random victim (`eot`) looks, each the mean of several.
         norm: Of ``norms``.
         notes: What makes the figures doubtful, in words.
     """
@@ -136,6 +137,8 @@ class Attack:
         with found.at_rest():
             with torch.no_grad():
                 clean = found.look(torch.cat([found.logits(part) for part in x.split(self.batch_size)]))
+                if found.random:
+                    clean = torch.cat([found.judge(part) for part in x.split(self.batch_size)])
             codes = found.codes(y, len(x), clean.shape[1])
             wanted = None if target is None else found.codes(target, len(x), clean.shape[1], name="target")
             correct = clean.argmax(1) == codes
@@ -143,15 +146,13 @@ class Attack:
             adversarial, queries = x.clone(), torch.ones(len(x), dtype=torch.int64, device=x.device)
             success = torch.zeros_like(correct)
             keys = keys_of(self.random_state, torch.arange(len(x), device=x.device))
-            for rows in tried.nonzero()[:, 0].split(self.batch_size):
-                if not len(rows):  # splitting nothing gives one part of nothing
-                    break
+            for rows, seen in self._batches(found, tried, codes, wanted):
                 goal = None if wanted is None else wanted[rows]
-                given = self.run(found, x[rows], codes[rows], target=goal, keys=keys[rows])
+                given = self.run(seen, x[rows], codes[rows], target=goal, keys=keys[rows])
                 radius = getattr(self, "eps", None) if self.ball else None
                 adversarial[rows] = found.settle(given.adversarial.detach(), x[rows], radius, self.norm)
                 with torch.no_grad():
-                    success[rows] = reached(found.logits(adversarial[rows]), codes[rows], goal)
+                    success[rows] = reached(found.judge(adversarial[rows]), codes[rows], goal)
                 queries[rows] += given.queries + 1
         return AttackResult(
             adversarial=found.decode(adversarial, X),
@@ -162,6 +163,22 @@ class Attack:
             norm=self.norm,
             notes=found.notes,
         )
+
+    def _batches(
+        self, found: Victim, tried: Tensor, codes: Tensor, wanted: Tensor | None
+    ) -> Iterator[tuple[Tensor, Victim]]:
+        """Batches of rows and the victim for them; of a random one each batch has one label and one goal."""
+        rows = tried.nonzero()[:, 0]
+        groups = [(rows, found)]
+        if found.random:
+            pairs = torch.stack([codes, codes if wanted is None else wanted], 1)[rows]
+            groups = [
+                (rows[(pairs == pair).all(1)], found.guarded(int(pair[0]), None if wanted is None else int(pair[1])))
+                for pair in pairs.unique(dim=0)
+            ]
+        for group, seen in groups:
+            # splitting nothing gives one part of nothing
+            yield from ((part, seen) for part in group.split(self.batch_size) if len(part))
 
     def _check_reach(self, bounds: tuple[float, float] | None) -> None:
         """Refuse a ball that holds the whole box: who means eps on the scale 0 to 255 would find everything broken."""

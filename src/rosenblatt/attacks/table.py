@@ -80,7 +80,10 @@ class TableVictim(Victim):
             self._ask, bounds=None, module=base.module, differentiable=base.differentiable, classes=base.classes,
             device=base.device, name=base.name,
         )  # fmt: skip
+        if base.random:
+            raise ParameterError("Table: the model is random, made by attacks.eot; expected one that is not.")
         self._table, self._base, self._common = table, base, bounds
+        self.notes, self.remarks = base.notes, base.remarks
         base.bounds = None  # they are looked after here, column by column
         self._columns = _Columns(getattr(table.model, "preprocessing_", None), table.model)
 

@@ -18,7 +18,7 @@ import torch
 
 from rosenblatt._types import ArrayLike, PathLike
 from rosenblatt._validate import Number, parameter, write_whole
-from rosenblatt.attacks import APGD, FAB, PGD, AttackResult, Ensemble, Square
+from rosenblatt.attacks import APGD, FAB, PGD, AttackResult, Ensemble, Square, Transformed
 from rosenblatt.attacks.gradients import ascent
 from rosenblatt.attacks.model import victim
 from rosenblatt.attacks.objectives import margin
@@ -63,6 +63,7 @@ class RobustnessReport:
         queries: Mean forward passes a sample.
         seconds: Of all attacks.
         survival: Share of the broken pictures that are still wrong as 8 bits; None where inputs are not in 0 to 1.
+        remarks: How a random or transformed victim was attacked, in words.
     """
 
     samples: int
@@ -74,6 +75,7 @@ class RobustnessReport:
     queries: float
     seconds: float
     survival: float | None
+    remarks: tuple[str, ...]
     _found: AttackResult = field(repr=False, compare=False)
     _clean: ArrayLike = field(repr=False, compare=False)
 
@@ -96,7 +98,7 @@ class RobustnessReport:
         return {"headline": self.headline, **fields}
 
     def __str__(self) -> str:
-        lines = [self.headline]
+        lines = [self.headline, *(f"  {remark}" for remark in self.remarks)]
         if not self.flags:
             lines += [
                 f"  eps {r['eps']:<8g} {r['robust_accuracy']:.1%} ({r['low']:.1%} to {r['high']:.1%})"
@@ -156,7 +158,7 @@ class RobustnessReport:
             return write_whole(path, (json.dumps(self.as_dict(), indent=1) + "\n").encode(), overwrite=overwrite)
         if path.suffix != ".html":
             raise ParameterError(f"{path}: a robustness report is .html or .json. Choose one of them.")
-        sections = [Section(text=(self.headline,))]
+        sections = [Section(text=(self.headline, *self.remarks))]
         if not self.flags:
             rows = [(r["eps"], f"{r['robust_accuracy']:.1%}", f"{r['low']:.1%} to {r['high']:.1%}") for r in self.curve]
             sections.append(
@@ -187,7 +189,8 @@ def robustness_report(
     """Judge a classifier by the ensemble of attacks at the largest radius, and by the nearest points found at the others.
 
     Args:
-        model: One of our classifiers, a module, or a function (a black box, judged by Square alone); of a table also an
+        model: One of our classifiers, a module, a function (a black box, judged by Square alone), a random victim of
+            `rosenblatt.attacks.eot`, a `rosenblatt.attacks.Transformed` one, which is attacked by BPDA; of a table also an
             `rosenblatt.attacks.Table`, which says what may change.
         X: Inputs.
         y: Labels.
@@ -211,13 +214,22 @@ def robustness_report(
         raise ParameterError("robustness_report: eps is empty; expected one radius or more.")
     common = {"norm": norm, "bounds": bounds, "mean": mean, "std": std, "random_state": random_state}
     started = time.perf_counter()
+    defended, model = model, model.through() if isinstance(model, Transformed) else model
     white = victim(model, bounds=bounds, mean=mean, std=std).differentiable
     if white:
         found = Ensemble(eps=radii[-1], steps=steps, queries=queries, **common)(model, X, y)
         near = FAB(steps=max(10, steps // 4), **common)(model, X, y)
     else:
         found = near = Square(eps=radii[-1], queries=queries, **common)(model, X, y)
-    distance = np.minimum(np.where(found.success, found.norms, np.inf), np.where(near.success, near.norms, np.inf))
+    distance = np.minimum(_distance(found), _distance(near))
+    remarks = victim(model, bounds=bounds, mean=mean, std=std).remarks
+    if defended is not model and white:
+        plain = APGD(eps=radii[-1], steps=steps, **common)(defended, X, y)
+        distance = np.minimum(distance, _distance(plain))
+        masked = _flags_of_gradients(defended, X, y, plain, common)
+        remarks += (
+            f"without it {plain.robust_accuracy:.1%} would seem to hold: {'; '.join(masked) or 'no sign of why'}",
+        )
     flags = [*found.notes, *(_flags(model, X, y, found, radii[-1], steps, queries, common) if white else ())]
     count, right = len(found.correct), found.correct
     curve = []
@@ -231,8 +243,13 @@ def robustness_report(
     return RobustnessReport(
         samples=count, norm=norm, accuracy=(hits / count, *wilson(hits, count)), curve=curve, flags=tuple(flags),
         median_norm=float(np.median(distance[wrong])) if wrong.any() else None, queries=asked,
-        seconds=time.perf_counter() - started, survival=_survival(model, y, found, common), _found=found, _clean=X,
+        seconds=time.perf_counter() - started, survival=_survival(model, y, found, common),
+        remarks=remarks, _found=found, _clean=X,
     )  # fmt: skip
+
+
+def _distance(found: AttackResult) -> np.ndarray:
+    return np.where(found.success, found.norms, np.inf)
 
 
 def _survival(model: Any, y: ArrayLike, found: AttackResult, common: dict[str, Any]) -> float | None:
@@ -246,7 +263,7 @@ def _survival(model: Any, y: ArrayLike, found: AttackResult, common: dict[str, A
     if judge.classes is not None:
         x = x.permute(0, 3, 1, 2)
     with judge.at_rest(), torch.no_grad():
-        logits = judge.logits(x)
+        logits = judge.judge(x)
         codes = judge.codes(_array(y)[found.success], len(x), logits.shape[1])
     return float((logits.argmax(1) != codes).double().mean())
 
@@ -294,9 +311,10 @@ def _flags_of_gradients(
     with judge.at_rest():
         with torch.no_grad():
             first, second = judge.logits(x[rows]), judge.logits(x[rows])
-        if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
+        if not judge.random and not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
             flags.append(
-                "random output: two looks at the same inputs differ; the attacks would have to average over it"
+                "random output: two looks at the same inputs differ; the attacks would have to average over it, as they do "
+                "over attacks.eot(model)"
             )
         g, _ = ascent(judge.logits, x[rows], first.argmax(1), None, margin)
     flat = int((g.flatten(1) == 0).all(1).sum())
