@@ -28,6 +28,7 @@ _WHERE = {
     "FaceSwap": "rosenblatt.estimators.face_swap",
     "Translator": "rosenblatt.estimators.translator",
     "shallow_baseline": "rosenblatt.estimators.shallow",
+    "Defence": "rosenblatt.train.defence",
     "Plan": "rosenblatt.train.plan",
     "find_learning_rate": "rosenblatt.estimators.learning_rate",
     "fit_many": "rosenblatt.estimators.many",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from rosenblatt.estimators.vae import VariationalAutoencoder as VariationalAutoencoder
     from rosenblatt.files import load as load
     from rosenblatt.files import save as save
+    from rosenblatt.train.defence import Defence as Defence
     from rosenblatt.train.plan import Plan as Plan
 
 

@@ -62,6 +62,16 @@ def test_the_wines_of_the_page_of_attacks():
         assert abs(grown - grown.round()).max() < 1e-3
 
 
+def test_the_page_of_defences_draws_its_picture(tmp_path):
+    curves, proof = runpy.run_path(str(ROOT / "docs_src" / "defences.py"))["draw"](
+        tmp_path, count=30, draws=100, epochs=5, radii=[0.15]
+    )
+    assert curves["pgd"][0] > 0.6
+    assert curves["pgd"][1] > curves["plain"][1]
+    assert proof.accuracy_at(0.1) > 0.5
+    assert (tmp_path / "defences.png").exists()
+
+
 def test_pages_link_to_what_exists():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):

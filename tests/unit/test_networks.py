@@ -27,6 +27,7 @@ from rosenblatt.metrics.ranking import top_k_accuracy
 from rosenblatt.models.airbench import Airbench
 from rosenblatt.models.alexnet import AlexNet
 from rosenblatt.models.resnet import ResNet
+from rosenblatt.models.robust import Robust, Windows
 from rosenblatt.train.seeds import PrivateRandom
 
 RNG = np.random.default_rng(0)
@@ -306,3 +307,27 @@ def test_airbench_learns_keeps_its_filters_and_goes_into_a_file(tmp_path):
     x = model._preparation()(torch.from_numpy(PICTURES[:, :32, :32].copy()).permute(0, 3, 1, 2))
     fresh.whiten(x)
     torch.testing.assert_close(model.module_.white.weight, fresh.white.weight)
+
+
+def test_windows_are_lines_between_two_thresholds():
+    windows = Windows(1, 2)
+    x = torch.tensor([0.0, 0.1, 0.2, 0.5, 1.0]).view(1, 1, 1, 5)
+    low, high = [0.1, 0.3], [0.9, 0.7]
+    for i in range(2):
+        expected = ((x[0, 0, 0] - low[i]) / (high[i] - low[i])).clamp(0, 1)
+        torch.testing.assert_close(windows(x)[0, i, 0], expected)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (8, 8), (32, 32), (4, 4), (5, 9), (40, 64)])
+def test_robust_takes_pictures_of_any_size(shape):
+    with PrivateRandom(0):
+        assert Robust(3, 7, shape=shape)(torch.zeros(2, 3, *shape)).shape == (2, 7)
+
+
+def test_robust_sees_pixels_from_0_to_1(tmp_path):
+    X = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    model = cnn(network="robust").fit(X, np.arange(60) % 3)
+    x = model._preparation()(torch.from_numpy(X)[:, None])
+    torch.testing.assert_close(x, torch.from_numpy(X)[:, None] / 255)
+    again = rb.load(model.save(tmp_path / "m.safetensors"))
+    assert (again.predict(X) == model.predict(X)).all()

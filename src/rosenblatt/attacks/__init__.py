@@ -13,8 +13,10 @@ from rosenblatt.attacks.eot import eot
 from rosenblatt.attacks.fab import FAB, fab
 from rosenblatt.attacks.fgsm import FGSM, fgsm
 from rosenblatt.attacks.fmn import DDN, FMN, ddn, fmn
+from rosenblatt.attacks.inner import worst
 from rosenblatt.attacks.pgd import PGD, pgd
 from rosenblatt.attacks.result import Attack, AttackResult
+from rosenblatt.attacks.smoothing import Certificate, Smoothed
 from rosenblatt.attacks.square import Square, square
 from rosenblatt.attacks.squeezing import bit_depth, jpeg, median
 from rosenblatt.attacks.table import Table
@@ -30,8 +32,10 @@ __all__ = [
     "Attack",
     "AttackResult",
     "CarliniWagner",
+    "Certificate",
     "DeepFool",
     "Ensemble",
+    "Smoothed",
     "Square",
     "Table",
     "Transformed",
@@ -50,4 +54,5 @@ __all__ = [
     "median",
     "pgd",
     "square",
+    "worst",
 ]

@@ -198,6 +198,13 @@ def attack(
     integer: Annotated[Optional[str], typer.Option(help="Columns of whole numbers, with commas.")] = None,  # noqa: UP045
     steps: Annotated[int, typer.Option(help="Gradient steps of each attack.")] = 100,
     queries: Annotated[int, typer.Option(help="Queries of the black-box attack.")] = 1000,
+    smooth: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Deviation of noise: prove the answers by randomized smoothing, at l2 radii EPS, and attack the proofs."
+        ),
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Noisy copies of an input that a proof rests on.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the draw and the attacks.")] = 0,
     out: Annotated[Optional[Path], typer.Option("--out", "-o", help="A report, .html or .json.")] = None,  # noqa: UP045
     names: Names = None,
@@ -210,7 +217,7 @@ def attack(
 
     robustness.attack(
         model, data, eps=eps, norm=norm, samples=samples, bounds=bounds, fixed=words(fixed) or [],
-        integer=words(integer) or [], steps=steps, queries=queries, seed=seed, out=out,
+        integer=words(integer) or [], steps=steps, queries=queries, smooth=smooth, draws=draws, seed=seed, out=out,
         names=words(names), skip_bad=skip_bad, force=force, as_json=as_json,
     )  # fmt: skip
 

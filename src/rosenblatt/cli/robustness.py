@@ -49,6 +49,8 @@ def attack(
     integer: list[str],
     steps: int,
     queries: int,
+    smooth: float | None,
+    draws: int,
     seed: int,
     out: Path | None,
     names: list[str] | None,
@@ -56,9 +58,10 @@ def attack(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Print, and write where asked, a robustness report."""
+    """Print, and write where asked, a robustness report, or with ``smooth`` what can be proven."""
     from rosenblatt.attacks import Table
     from rosenblatt.report.robustness import robustness_report
+    from rosenblatt.report.smoothing import smoothing_report
 
     radii, (box, by_column) = _numbers("eps", eps), _bounds(bounds)
     if samples < 1:
@@ -82,10 +85,13 @@ def attack(
         victim = estimator
     X, y, _ = read_inputs(estimator, data, names=names, skip_bad=skip_bad, target=True)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(y))[:samples])
-    found = robustness_report(
-        victim, X[chosen], np.asarray(y)[chosen], eps=radii, norm=norm, bounds=box, steps=steps,
-        queries=queries, random_state=seed,
-    )  # fmt: skip
+    X, y = X[chosen], np.asarray(y)[chosen]
+    if smooth is None:
+        found = robustness_report(
+            victim, X, y, eps=radii, norm=norm, bounds=box, steps=steps, queries=queries, random_state=seed
+        )
+    else:
+        found = smoothing_report(victim, X, y, sigma=smooth, eps=radii, bounds=box, draws=draws, random_state=seed)
     if out is not None:
         found.write(out, overwrite=force)
     show({**found.as_dict(), **({"out": str(out)} if out else {})}, as_json=as_json, lines=str(found).splitlines())

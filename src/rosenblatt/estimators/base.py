@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from rosenblatt import _validate
 from rosenblatt._types import ArrayLike, PathLike
-from rosenblatt.errors import DataError, NotFittedError
+from rosenblatt.errors import DataError, NotFittedError, ParameterError
 from rosenblatt.estimators.summary import Summary, summarize
 
 if TYPE_CHECKING:
@@ -38,9 +38,17 @@ class Estimator(BaseEstimator):
     _rules: ClassVar[Mapping[str, Any]] = {}
     _private_fitted: ClassVar[tuple[str, ...]] = ()
     """Fitted attributes that do not end in one underscore, or begin with one, and still belong into the model file."""
+    _defends: ClassVar[bool] = False
+    """Whether ``Plan(defence=...)`` means something here."""
 
     def _check_parameters(self) -> None:
         _validate.parameters(self, self._rules)
+        said = getattr(getattr(self, "plan", None), "defence", None)
+        if said is not None and not self._defends:
+            raise ParameterError(
+                f"{type(self).__name__}: Plan(defence={said!r}) is not used here; expected None. Classifiers of pictures and "
+                "dense networks can be defended."
+            )
 
     def _check_fitted(self, method: str) -> None:
         """Refuse use before fit.

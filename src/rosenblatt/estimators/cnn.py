@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,20 +28,19 @@ from rosenblatt.errors import DataError, DeviceError, ModelFileError, ShapeError
 from rosenblatt.estimators.base import Estimator, expect_shape
 from rosenblatt.estimators.cnn_inputs import Pictures, batches, blocks, inputs_of, sample_of, shape_of, split
 from rosenblatt.estimators.cnn_networks import NETWORKS, build, network_of, refuse_misfit
+from rosenblatt.estimators.defended import Defended, bounds_of, withstood
 from rosenblatt.estimators.devices import fit_on_devices
 from rosenblatt.losses.classification import cross_entropy
 from rosenblatt.losses.penalty import map_criterion
 from rosenblatt.metrics.ranking import top_k_accuracy
 from rosenblatt.models.lenet5 import BACKGROUND, FOREGROUND, SIDE
+from rosenblatt.train.defence import Defence
 from rosenblatt.train.distributed import Rank, joined
 from rosenblatt.train.follow import follow
 from rosenblatt.train.plan import Plan
 from rosenblatt.train.precision import autocast, choose_device, choose_precision
 from rosenblatt.train.seeds import PrivateRandom, draw_seed, generator
 from rosenblatt.train.supervised import keeper_of, supervised
-
-if TYPE_CHECKING:
-    pass
 
 _EVALUATION_BATCH = 1000
 _TO_WHITEN = 2000  # pictures
@@ -56,15 +55,16 @@ class CNNClassifier(ClassifierMixin, Estimator):
 
     Args:
         network: "quick" (small and modern, the default), "airbench" (for small photographs: learns in
-            few passes, takes mirror images for the same), "resnet", "lenet5" (LeCun et al. 1998), "alexnet-2012"
+            few passes, takes mirror images for the same), "robust" (for ``Plan(defence=...)``), "resnet", "lenet5" (LeCun et al.
+            1998), "alexnet-2012"
             (Krizhevsky et al. 2012, as published), "alexnet" (its one-tower form, which takes published weights); or a
             torch module of your own, which is copied with the weights that it has.
         weights: Start from weights: a .safetensors or .pth file, or "imagenet" for the published ones of "alexnet".
-        epochs: Passes over the training pictures; None takes 8, for "airbench" 20, for "alexnet-2012" 90.
+        epochs: Passes over the training pictures; None takes 8, for "robust" 12, for "airbench" 20, for "alexnet-2012" 90.
         batch_size: Pictures a step.
         learning_rate: Top of the schedule; None takes the network's own: 2e-2 for "airbench", 1e-2 for "quick", "alexnet" and
             "alexnet-2012",
-            3e-3 for "lenet5" and "resnet", 1e-3 for a module.
+            3e-3 for "lenet5" and "resnet", 2e-3 for "robust", 1e-3 for a module.
         class_weight: None, "balanced", or a dict class -> weight.
         random_state: Seed of weights, order and augmentation.
         device: "auto", "cpu", "cuda", ...; for "alexnet-2012" also two with a comma, one for each tower.
@@ -104,6 +104,8 @@ class CNNClassifier(ClassifierMixin, Estimator):
         "verbose": Of((bool, int), "0, 1 or 2"),
         "plan": (Of(Plan, "a rosenblatt.Plan"), NONE),
     }
+
+    _defends: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -222,8 +224,8 @@ class CNNClassifier(ClassifierMixin, Estimator):
     def _learn_scale(self, sample: np.ndarray) -> None:
         """What each network's source does to its pixels, learned from some of the training pictures.
 
-        LeNet-5 maps the grey range to [-0.1, 1.175]; AlexNet-2012 takes the mean picture away and nothing else; published
-        weights want the colours that they were learned on; all others are standardised channel by channel.
+        LeNet-5 maps the grey range to [-0.1, 1.175], "robust" to [0, 1]; AlexNet-2012 takes the mean picture away and nothing
+        else; published weights want the colours that they were learned on; all others are standardised channel by channel.
         """
         channels = sample.shape[-1]
         low, high = (0.0, 255.0) if self.integer_input_ else (float(sample.min()), float(sample.max()))
@@ -231,6 +233,9 @@ class CNNClassifier(ClassifierMixin, Estimator):
         if self.network == "lenet5":
             scale = np.full(channels, (FOREGROUND - BACKGROUND) / reach)
             offset = BACKGROUND - low * scale
+        elif self.network == "robust":
+            scale = np.full(channels, 1 / reach)
+            offset = -low * scale
         elif self.network == "alexnet-2012":
             scale = np.full(channels, 255 / reach)
             mean = torch.from_numpy(sample.mean(0, dtype=np.float64)).permute(2, 0, 1)[None]
@@ -268,10 +273,20 @@ class CNNClassifier(ClassifierMixin, Estimator):
         colours = Colours.of(sample) if {"colour", "pca"} & set(words.split("+")) else None
         noise = source if rank is None else rank.noise
         augment, prepare = Augment(words, noise, size=self.crop_, colours=colours), self._preparation()
+        loss, objective = augment.loss(self._loss(plan)), None
+        if plan.defence is not None:
+            objective = self._objective(Defence.parse(plan.defence), augment, prepare, loss)
 
         def evaluate(_: nn.Module) -> dict[str, float]:
             row = {"data_wait": data.wait_share} if isinstance(data, Streamed) else {}
-            return row if held is None else {**row, "validation_score": self._accuracy(pictures, codes, held)}
+            if held is None:
+                return row
+            score = self._accuracy(pictures, codes, held)
+            if objective is None:
+                return {**row, "validation_score": score}
+            x = pictures.take(held) if isinstance(pictures, PictureSource) else pictures[held]
+            score_under = withstood(self, objective.defence, objective.bounds, x, self.classes_[codes[held]])
+            return {**row, "validation_score": score_under, "validation_clean": score}
 
         epochs, rate = self.epochs or chosen.epochs, self.learning_rate or chosen.rate
         identity = {"network": self.network if isinstance(self.network, str) else type(self.network).__name__}
@@ -288,7 +303,7 @@ class CNNClassifier(ClassifierMixin, Estimator):
         records = supervised(
             self.module_,
             data,
-            augment.loss(self._loss(plan)),
+            loss,
             plan=plan,
             epochs=epochs,
             learning_rate=rate,
@@ -296,6 +311,7 @@ class CNNClassifier(ClassifierMixin, Estimator):
             evaluate=evaluate,
             keeper=keeper,
             rank=rank,
+            objective=objective,
         )
         verbose = self.verbose if rank is None or rank.number == 0 else 0
         done = follow(
@@ -303,6 +319,14 @@ class CNNClassifier(ClassifierMixin, Estimator):
         )
         self.history_, self.best_epoch_, self.n_iter_ = done.rows, done.best_epoch, len(done.rows)
         self.stopped_ = done.stopped
+
+    def _objective(self, defence: Defence, augment: Augment, prepare: Callable[..., Tensor], loss: Any) -> Defended:
+        """The loss under a defence; its inputs are pixels of 0 to 1 where they were 8 bits, after augmentation."""
+        scale = 255.0 if self.integer_input_ else 1.0
+        return Defended(
+            defence, loss=loss, enter=lambda batch: centre(augment(batch), self.crop_).float() / scale,
+            prepare=lambda x: prepare(x * scale), bounds=bounds_of(defence, self.integer_input_),
+        )  # fmt: skip
 
     def _loss(self, plan: Plan) -> Any:
         if self.network == "lenet5":

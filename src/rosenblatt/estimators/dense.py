@@ -22,8 +22,10 @@ from rosenblatt._validate import BOOL, CALLABLE, FLAG, NONE, SEED, Choice, Numbe
 from rosenblatt.backprop.engine import CompiledChain, CompiledOptimizer, covers, one_blas_thread, threads_for
 from rosenblatt.errors import DataError, DivergedError, ParameterError, TrainingInterrupted
 from rosenblatt.estimators.base import Estimator, expect_shape
+from rosenblatt.estimators.defended_dense import DefendedChain, refuse_misuse
 from rosenblatt.layers.activations import activation as make_activation
 from rosenblatt.models.mlp import MLP
+from rosenblatt.train.defence import Defence
 from rosenblatt.train.dense import DenseChain, FlatOptimizer, output_activation
 from rosenblatt.train.dense_loops import Chain, blocks, minimize_lbfgs, outputs, range_test_epoch, train_epoch
 from rosenblatt.train.plan import Plan
@@ -65,6 +67,7 @@ class DenseEstimator(Estimator):
         "device": Of((str, torch.device), "a device name"),
         "plan": (Of(Plan, "a rosenblatt.Plan"), NONE),
     }
+    _defends: ClassVar[bool] = True
     _private_fitted: ClassVar[tuple[str, ...]] = ("_optimizer_state", "_no_improvement_count")
 
     # ------------------------------------------------------------------------------------------------- fit
@@ -127,7 +130,7 @@ class DenseEstimator(Estimator):
     def _check_plan(self) -> None:
         """The arguments are scikit-learn's; a plan may not contradict them."""
         said = (self.plan or Plan()).said()
-        for name in said.keys() - {"precision"}:
+        for name in said.keys() - {"precision", "defence"}:
             raise ParameterError(
                 f"{type(self).__name__}: Plan({name}=...) is not used here; expected scikit-learn's own arguments "
                 "(solver, learning_rate, momentum, early_stopping ...). Leave it out of the plan."
@@ -169,8 +172,9 @@ class DenseEstimator(Estimator):
     def _train(self, X: Any, y: np.ndarray, weight: np.ndarray | None, *, incremental: bool) -> None:
         device = choose_device(self.device)
         # drawn only where it is used, so that scikit-learn's sequence of draws stays intact
-        seed = int(self._random.randint(np.iinfo(np.int32).max)) if self.dropout else 0
-        chain = self._chain(X, device, seed)
+        defence = self._defence(X)
+        seed = int(self._random.randint(np.iinfo(np.int32).max)) if self.dropout or defence else 0
+        chain = self._chain(X, device, seed, defence)
         self.device_, self.engine_ = str(device), "compiled" if isinstance(chain, CompiledChain) else "torch"
         self.precision_ = "fp64" if X.dtype == np.float64 else "fp32"
         if isinstance(chain, CompiledChain):
@@ -186,7 +190,8 @@ class DenseEstimator(Estimator):
 
     def _keeps_to_one_thread(self, X: Any) -> bool:
         """Whether training on a checked table is compiled and leaves the other cores free."""
-        if choose_device(self.device).type != "cpu" or not self._compiles(X):
+        # a defence draws from torch's own generator, which the networks beside it would draw from too
+        if choose_device(self.device).type != "cpu" or self._defence(X) is not None or not self._compiles(X):
             return False
         sizes = [X.shape[1], *self._hidden(), self.n_outputs_]
         rows = X.shape[0] if self.solver == "lbfgs" else min(X.shape[0], self._rows_a_step(X.shape[0]))
@@ -195,7 +200,17 @@ class DenseEstimator(Estimator):
     def _compiles(self, X: Any) -> bool:
         return not sp.issparse(X) and covers(self.activation, self._output_activation(), self.loss, X.dtype)
 
-    def _chain(self, X: Any, device: torch.device, seed: int) -> Chain:
+    def _defence(self, X: Any) -> Defence | None:
+        """The plan's, if it has one that can be had here."""
+        text = (self.plan or Plan()).defence
+        if text is None:
+            return None
+        defence = Defence.parse(text)
+        who, output = f"{type(self).__name__}.fit", self._output_activation()
+        refuse_misuse(who, defence, solver=self.solver, sparse=sp.issparse(X), output=output)
+        return defence
+
+    def _chain(self, X: Any, device: torch.device, seed: int, defence: Defence | None) -> Chain:
         """The compiled engine where it covers the network, on a CPU; else the PyTorch path."""
         options: dict[str, Any] = {
             "output": self.out_activation_,
@@ -203,12 +218,12 @@ class DenseEstimator(Estimator):
             "alpha": float(self.alpha),
             "dropout": float(self.dropout),
         }
-        if device.type == "cpu" and self._compiles(X):
+        if device.type == "cpu" and defence is None and self._compiles(X):
             return CompiledChain(self.coefs_, self.intercepts_, activation=self.activation, seed=seed, **options)
-        source = generator(seed, device)
-        return DenseChain(
-            self.coefs_, self.intercepts_, activation=self._activation(), device=device, generator=source, **options
-        )
+        options |= {"activation": self._activation(), "device": device, "generator": generator(seed, device)}
+        if defence is not None:
+            return DefendedChain(self.coefs_, self.intercepts_, defence=defence, seed=seed, **options)
+        return DenseChain(self.coefs_, self.intercepts_, **options)
 
     def _optimizer(self, chain: Chain, *, incremental: bool) -> FlatOptimizer | CompiledOptimizer:
         options: dict[str, Any] = {
@@ -319,7 +334,7 @@ class DenseEstimator(Estimator):
                 f"{type(self).__name__}.fit: The validation set is too small. Increase 'validation_fraction' or the size "
                 "of your dataset."
             )
-        held = (parts[1], self._labels_of(parts[3]), parts[5] if weight is not None else None)
+        held = (parts[1], parts[3], self._labels_of(parts[3]), parts[5] if weight is not None else None)
         return parts[0], parts[2], parts[4] if weight is not None else None, held
 
     def _batch_size(self, count: int) -> int:
@@ -332,9 +347,9 @@ class DenseEstimator(Estimator):
     def _rows_a_step(self, count: int) -> int:
         return min(200 if self.batch_size == "auto" else int(self.batch_size), count)
 
-    def _validate_epoch(self, chain: Chain, held: tuple[Any, Any, Any]) -> tuple[float, bool]:
-        X, y, weight = held
-        out = outputs(chain, X)
+    def _validate_epoch(self, chain: Chain, held: tuple[Any, Any, Any, Any]) -> tuple[float, bool]:
+        X, target, y, weight = held
+        out = outputs(chain, chain.attacked(X, target) if isinstance(chain, DefendedChain) else X)
         # scikit-learn scores NaN where it cannot predict; here a non-finite weight has already raised
         score = float(self._scorer(y, self._decode(out), sample_weight=weight))
         self.validation_scores_.append(score)

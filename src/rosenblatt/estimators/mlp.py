@@ -62,7 +62,8 @@ class MLPClassifier(ClassifierMixin, DenseEstimator):
         max_fun: Evaluations of "lbfgs" at most.
         dropout: Share of each hidden layer dropped in training (not in scikit-learn).
         device: "auto", "cpu", "cuda" ... (not in scikit-learn).
-        plan: Only its ``precision`` applies: scikit-learn's arguments above say the rest (not in scikit-learn).
+        plan: Only its ``precision`` and ``defence`` apply: scikit-learn's arguments above say the rest (not in
+            scikit-learn). With a defence ``early_stopping`` looks at the score under attack.
 
     Attributes:
         classes_, coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_, n_iter_,

@@ -10,11 +10,13 @@ from rosenblatt.report.html import Section, write_html
 from rosenblatt.report.networks import activations, dead_units, feature_maps, filters, inspect_pictures
 from rosenblatt.report.plots import confusion, ladder, learning_curves, most_confident_mistakes, worst_mistakes
 from rosenblatt.report.robustness import RobustnessReport, robustness_report
+from rosenblatt.report.smoothing import SmoothingReport, smoothing_report
 from rosenblatt.report.story import demo_report
 
 __all__ = [
     "RobustnessReport",
     "Section",
+    "SmoothingReport",
     "activations",
     "confusion",
     "dead_units",
@@ -28,6 +30,7 @@ __all__ = [
     "learning_curves",
     "most_confident_mistakes",
     "robustness_report",
+    "smoothing_report",
     "worst_mistakes",
     "write_html",
 ]

@@ -7,6 +7,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from rosenblatt._validate import BOOL, NONE, Choice, Number, Of, Rule, Words, parameter
+from rosenblatt.train.defence import Defence
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "muon")
 SCHEDULES = ("constant", "linear", "cosine", "onecycle", "steps")
@@ -34,6 +35,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "min_delta": (Number(0), NONE),
     "target": (Number(), NONE),
     "accumulate": (Number(1, integer=True), NONE),
+    "defence": (Of(str, "a rosenblatt.Defence, or its text"), NONE),
     "devices": (Number(1, integer=True), NONE),
     "sharded": (BOOL, NONE),
     "checkpoint": (Of(str, "the path of a folder"), NONE),
@@ -78,6 +80,9 @@ class Plan:
             those of the batch, so memory is needed for one part and the step is the same. What is drawn or measured
             within a batch (augmentation, dropout, batch statistics) is so within each part. Where memory runs out, the
             number is doubled by itself, with a warning.
+        defence: What the network is to withstand: a `rosenblatt.Defence` or its text, as "pgd,eps=0.3" (adversarial training),
+            "trades,eps=0.3,beta=6", "fast,eps=0.3" or "noise,eps=0.25" (for randomized smoothing). With ``early_stopping`` or
+            ``target`` the validation score is then the accuracy under attack, or noise. It is kept as text.
         devices: Processes that share the run, each with a device of its own (a GPU, or a share of the processor's cores);
             each batch is cut among them and the result is that of one device. 1 makes ``torchrun`` go unnoticed.
         sharded: Each of them holds a share of every weight, gradient and moment, for networks that do not fit.
@@ -112,6 +117,7 @@ class Plan:
     min_delta: float | None = None
     target: float | None = None
     accumulate: int | None = None
+    defence: str | Defence | None = None
     devices: int | None = None
     sharded: bool | None = None
     checkpoint: str | None = None
@@ -121,8 +127,12 @@ class Plan:
     def __post_init__(self) -> None:
         if isinstance(self.checkpoint, PathLike):  # text compares by value and goes into the model file
             object.__setattr__(self, "checkpoint", fspath(self.checkpoint))
+        if isinstance(self.defence, Defence):
+            object.__setattr__(self, "defence", str(self.defence))
         for name, rules in _RULES.items():
             parameter("Plan", name, getattr(self, name), rules)
+        if self.defence is not None:
+            Defence.parse(str(self.defence))
 
     def __repr__(self) -> str:
         said = ", ".join(f"{name}={value!r}" for name, value in self.said().items())

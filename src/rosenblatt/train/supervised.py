@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -30,11 +30,19 @@ from rosenblatt.train.optimizer import make_optimizer
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_precision, synchronize
 from rosenblatt.train.range_test import current as current_range_test
+from rosenblatt.train.saliency import at_rest
 from rosenblatt.train.schedule import factor
 from rosenblatt.train.seeds import PrivateRandom
 
 Loss = Callable[[Any, Tensor, Tensor | None], Tensor]
 """(output of the network, targets, sample weights or None) -> mean loss of the batch."""
+
+Objective = Callable[..., Tensor]
+"""(network, still, x, y, weight, *, done) -> mean loss of the batch, of one that looks at the network more than once.
+
+``network`` gives outputs of prepared inputs, ``still`` is a context manager that gives the same in eval mode and without
+gradients of the weights, ``done`` is the share of the run that is behind. See `rosenblatt.estimators.defended.Defended`.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ def supervised(
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     keeper: Keeper | None = None,
     rank: Rank | None = None,
+    objective: Objective | None = None,
 ) -> Iterator[EpochRecord]:
     """Train a network on resident data; yield after each epoch.
 
@@ -95,6 +104,7 @@ def supervised(
         keeper: Of the run's checkpoints (see `keeper_of`); the loop goes on after the epoch whose state it found. Writing
             is the consumer's, with ``record.state``; `rosenblatt.train.follow.follow` does it.
         rank: This process's part in a run of several (`rosenblatt.train.distributed.joined`); the data is cut by it too.
+        objective: Takes the place of ``prepare`` and ``loss``: what ``plan.defence`` asks for.
 
     Yields:
         One `EpochRecord` an epoch.
@@ -127,11 +137,17 @@ def supervised(
         raise ParameterError(
             f"Plan(devices={plan.devices}): this system learns on one device; leave it out of the plan."
         )
+    if plan.defence is not None and objective is None:
+        raise ParameterError(f"Plan(defence={plan.defence!r}): this system has no defence; leave it out of the plan.")
+    if plan.defence is not None and plan.sharded:
+        raise ParameterError(
+            "Plan(sharded=True, defence=...): an attack needs the whole network; expected one of them."
+        )
     if plan.sharded and plan.optimizer == "muon":
         raise ParameterError("Plan(sharded=True, optimizer='muon'): it turns whole matrices, which no process holds.")
     if plan.sharded and rank is None:
         raise ParameterError("Plan(sharded=True) on one device; expected Plan(devices=N) or torchrun. Leave it out.")
-    run = _Run(module, data, loss, plan, epochs, learning_rate, prepare, rank)
+    run = _Run(module, data, loss, plan, epochs, learning_rate, prepare, rank, objective)
     try:
         for number in range(run.resume(keeper) + 1, epochs + 1):
             good = run.snapshot()
@@ -217,7 +233,9 @@ class _Run:
         learning_rate: float,
         prepare: Callable[[Tensor], Tensor] | None,
         rank: Rank | None = None,
+        objective: Objective | None = None,
     ):
+        self.objective = objective
         self.module, self.data, self.loss, self.plan, self.prepare = module, data, loss, plan, prepare
         self.device = next(module.parameters()).device
         self.precision = choose_precision(plan.precision, self.device)
@@ -293,13 +311,23 @@ class _Run:
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
         """Mean loss of a batch, or of a part of one."""
+        if self.objective is not None:
+            return self.objective(self.output, self.still(), x, y, weight, done=self.step / self.steps)
         if self.prepare is not None:
             x = self.prepare(x)
+        return self.loss(self.output(x), y, weight)
+
+    def output(self, x: Tensor, call: Callable[[Tensor], Any] | None = None) -> Any:
+        """What the network gives for prepared inputs, in the run's precision."""
         with autocast(self.device, self.precision):
-            output = self.call(x)
-        if isinstance(output, Tensor) and output.dtype != torch.float64:
-            output = output.float()
-        return self.loss(output, y, weight)
+            output = (call or self.call)(x)
+        return output.float() if isinstance(output, Tensor) and output.dtype != torch.float64 else output
+
+    @contextmanager
+    def still(self) -> Iterator[Callable[[Tensor], Any]]:
+        """`output` of the network at rest: no statistics move, and gradients are those of inputs alone."""
+        with at_rest(self.module):
+            yield partial(self.output, call=self.module)
 
     def epoch_within_memory(self, good: dict[str, Any], number: int) -> float:
         """`epoch`, begun again with smaller parts for as long as it runs out of memory."""
