@@ -7,7 +7,22 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from torch import nn
 
 import rosenblatt as rb
-from rosenblatt.attacks import APGD, DDN, EAD, FAB, FGSM, FMN, PGD, CarliniWagner, DeepFool, Ensemble, Square, Table
+from rosenblatt.attacks import (
+    APGD,
+    DDN,
+    EAD,
+    FAB,
+    FGSM,
+    FMN,
+    PGD,
+    Boundary,
+    CarliniWagner,
+    DeepFool,
+    Ensemble,
+    HopSkipJump,
+    Square,
+    Table,
+)
 from rosenblatt.data.recipe import learn_recipe
 from rosenblatt.data.tables import read_table
 from rosenblatt.errors import ColumnError, DataError, ParameterError, ShapeError
@@ -26,6 +41,8 @@ BUDGET = [
 LEAST = [
     *(DeepFool(norm=n) for n in EPS),
     *(FAB(norm=n, steps=6) for n in EPS),
+    *(HopSkipJump(norm=n, queries=150, probes=15) for n in ("linf", "l2")),
+    Boundary(queries=80),
     *(FMN(norm=n, steps=40) for n in ("l0", "l2")),
     DDN(steps=40),
     CarliniWagner(steps=30, searches=4, learning_rate=0.1),

@@ -4,6 +4,7 @@ The result is an `AttackResult`. FGSM or PGD alone are no figure of robustness: 
 """
 
 from rosenblatt.attacks.apgd import APGD, apgd
+from rosenblatt.attacks.boundary import Boundary, boundary
 from rosenblatt.attacks.bpda import Transformed, bpda
 from rosenblatt.attacks.carlini_wagner import CarliniWagner, carlini_wagner
 from rosenblatt.attacks.deepfool import DeepFool, deepfool
@@ -13,6 +14,7 @@ from rosenblatt.attacks.eot import eot
 from rosenblatt.attacks.fab import FAB, fab
 from rosenblatt.attacks.fgsm import FGSM, fgsm
 from rosenblatt.attacks.fmn import DDN, FMN, ddn, fmn
+from rosenblatt.attacks.hop_skip_jump import HopSkipJump, hop_skip_jump
 from rosenblatt.attacks.inner import worst
 from rosenblatt.attacks.pgd import PGD, pgd
 from rosenblatt.attacks.result import Attack, AttackResult
@@ -31,16 +33,19 @@ __all__ = [
     "PGD",
     "Attack",
     "AttackResult",
+    "Boundary",
     "CarliniWagner",
     "Certificate",
     "DeepFool",
     "Ensemble",
+    "HopSkipJump",
     "Smoothed",
     "Square",
     "Table",
     "Transformed",
     "apgd",
     "bit_depth",
+    "boundary",
     "bpda",
     "carlini_wagner",
     "ddn",
@@ -50,6 +55,7 @@ __all__ = [
     "fab",
     "fgsm",
     "fmn",
+    "hop_skip_jump",
     "jpeg",
     "median",
     "pgd",

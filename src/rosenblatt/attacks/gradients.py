@@ -15,7 +15,7 @@ def _refuse(x: Tensor, out: Tensor) -> None:
     if not out.requires_grad:
         raise ParameterError(
             "attack: the model's logits do not depend on its input in a way that has a gradient; expected a differentiable "
-            "model. Attack it as a black box with attacks.Square."
+            "model. Attack it as a black box with attacks.Square or attacks.HopSkipJump."
         )
 
 

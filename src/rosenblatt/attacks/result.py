@@ -100,6 +100,8 @@ class Attack:
     """Whether it needs gradients of the victim."""
     ball: ClassVar[bool] = True
     """Whether ``eps``, where there is one, is the radius of a ball that holds the result."""
+    scores: ClassVar[bool] = True
+    """Whether it uses more of the logits than which is the highest."""
     _NORMS: ClassVar[tuple[str, ...]] = ("l1", "l2", "linf")
     _RULES: ClassVar[dict[str, Any]] = {}
 
@@ -130,13 +132,14 @@ class Attack:
         if self.gradient and not found.differentiable:
             raise ParameterError(
                 f"{who}: {found.name} gives no gradients; expected a torch.nn.Module or one of our networks. "
-                "Attack a black box with attacks.Square."
+                "Attack a black box with attacks.Square, or by its answers alone with attacks.HopSkipJump."
             )
         self._check_reach(found.bounds)
         x = found.encode(X)
         with found.at_rest():
             with torch.no_grad():
-                clean = found.look(torch.cat([found.logits(part) for part in x.split(self.batch_size)]))
+                clean = torch.cat([found.logits(part) for part in x.split(self.batch_size)])
+                clean = found.look(clean) if self.scores else clean
                 if found.random:
                     clean = torch.cat([found.judge(part) for part in x.split(self.batch_size)])
             codes = found.codes(y, len(x), clean.shape[1])

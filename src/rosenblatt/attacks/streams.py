@@ -44,12 +44,12 @@ def keys_of(seed: int, rows: Tensor) -> Tensor:
     return _mix(_mix(rows * _GOLDEN + 1) ^ _mix(torch.tensor(_wrapped(seed * _GOLDEN), device=rows.device)))
 
 
-def uniform(keys: Tensor, draw: int, shape: Sequence[int]) -> Tensor:
+def uniform(keys: Tensor, draw: int | Tensor, shape: Sequence[int]) -> Tensor:
     """Numbers (N, *shape) in [0, 1), float32.
 
     Args:
         keys: Of the samples (N,).
-        draw: Number of the draw; another one gives other numbers.
+        draw: Number of the draw, one for all or one a sample (N,); another one gives other numbers.
         shape: Of one sample's numbers.
 
     Example:
@@ -58,11 +58,12 @@ def uniform(keys: Tensor, draw: int, shape: Sequence[int]) -> Tensor:
         True
     """
     places = torch.arange(math.prod(shape), device=keys.device)
-    z = _mix(_mix(keys + _wrapped(draw * _GOLDEN))[:, None] + places * _GOLDEN)
+    moved = draw * _GOLDEN if isinstance(draw, Tensor) else _wrapped(draw * _GOLDEN)
+    z = _mix(_mix(keys + moved)[:, None] + places * _GOLDEN)
     return (_shift(z, 40).float() * 2.0**-24).view(-1, *shape)
 
 
-def normal(keys: Tensor, draw: int, shape: Sequence[int]) -> Tensor:
+def normal(keys: Tensor, draw: int | Tensor, shape: Sequence[int]) -> Tensor:
     """Standard normal numbers (N, *shape), float32 (Box & Muller 1958)."""
     places = (2, *shape)
     u = uniform(keys, draw, places)
