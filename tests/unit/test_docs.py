@@ -72,6 +72,13 @@ def test_the_page_of_defences_draws_its_picture(tmp_path):
     assert (tmp_path / "defences.png").exists()
 
 
+def test_the_forecast_of_the_page_of_attacks(tmp_path):
+    found = runpy.run_path(str(ROOT / "docs_src" / "attacked_forecast.py"))["draw"](tmp_path / "f.png")
+    assert found.error == (pytest.approx(0.105, abs=0.03), pytest.approx(0.27, abs=0.07))
+    assert found.noise == pytest.approx(0.117, abs=0.03)
+    assert (tmp_path / "f.png").stat().st_size > 10_000
+
+
 def test_pages_link_to_what_exists():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):

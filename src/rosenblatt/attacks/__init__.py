@@ -14,6 +14,7 @@ from rosenblatt.attacks.eot import eot
 from rosenblatt.attacks.fab import FAB, fab
 from rosenblatt.attacks.fgsm import FGSM, fgsm
 from rosenblatt.attacks.fmn import DDN, FMN, ddn, fmn
+from rosenblatt.attacks.forecast import ForecastAttack, ForecastAttackResult
 from rosenblatt.attacks.hop_skip_jump import HopSkipJump, hop_skip_jump
 from rosenblatt.attacks.inner import worst
 from rosenblatt.attacks.pgd import PGD, pgd
@@ -38,6 +39,8 @@ __all__ = [
     "Certificate",
     "DeepFool",
     "Ensemble",
+    "ForecastAttack",
+    "ForecastAttackResult",
     "HopSkipJump",
     "Smoothed",
     "Square",

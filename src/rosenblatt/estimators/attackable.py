@@ -1,4 +1,4 @@
-"""Our classifiers as victims of `rosenblatt.attacks`: raw inputs to logits, differentiable, in the classifier's own precision."""
+"""Our estimators as victims of `rosenblatt.attacks`: raw inputs to logits or forecasts, differentiable, in own precision."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from rosenblatt import _validate
+from rosenblatt.attacks.forecast import SeriesVictim
 from rosenblatt.attacks.model import Bounds, Victim
 from rosenblatt.data.pictures import as_pictures
 from rosenblatt.data.sources import PictureSource
 from rosenblatt.errors import ParameterError
 from rosenblatt.estimators.cnn_inputs import blocks
+from rosenblatt.estimators.members import Member
+from rosenblatt.train.forecast import scale_of
 from rosenblatt.train.precision import autocast
+from rosenblatt.train.rollout import Rollout
 
 
 def table_victim(estimator: Any, module: nn.Module, bounds: Bounds) -> Victim:
@@ -85,3 +89,55 @@ def picture_victim(
         forward, bounds=bounds, module=estimator.module_, classes=estimator.classes_, encode=encode, device=device,
         decode=lambda x: x.permute(0, 2, 3, 1).cpu().numpy(), name=type(estimator).__name__,
     )  # fmt: skip
+
+
+def series_victim(estimator: Any, member: Member, horizon: int) -> SeriesVictim:
+    """A forecaster at the end of one series: what ``predict(y=...)`` does, as a function of the history that has a gradient.
+
+    Args:
+        estimator: The fitted forecaster.
+        member: The series with its covariates.
+        horizon: Steps.
+
+    Raises:
+        DataError, ShapeError: As ``predict``.
+    """
+    targets, length, log = estimator.n_targets_, estimator.window_, estimator.transform == "log"
+    values = estimator._transformed(member.table[:, :targets], f"ForecastAttack: the series {member.name!r}")
+    # all of the window that does not hang on the values: marks of missing ones, covariates
+    rest = torch.from_numpy(estimator._window(member, scale_of(values), horizon))
+    there = torch.from_numpy(~np.isnan(values))
+    source = _last_there(there)
+    rollout = Rollout(estimator, estimator.selected_)
+
+    def forecast(history: Tensor) -> Tensor:
+        v = (torch.where(there, history, 1.0)).log() if log else history
+        mean, deviation = _scale_of(torch.where(there, v, 0.0), there)
+        scaled = torch.where(there, (v - mean) / deviation, 0.0)
+        filled = scaled.gather(1, source.expand(len(v), -1, -1))[:, -length:]
+        window = torch.cat([filled, rest[:length, targets:].expand(len(v), -1, -1)], -1)
+        x = torch.cat([window, rest[length:].expand(len(v), -1, -1)], 1).float()
+        # the fused recurrent kernels of CUDA have no gradient in eval mode
+        with torch.backends.cudnn.flags(enabled=False):
+            out = rollout.medians(x, horizon).double() * deviation + mean
+        return out.exp() if log else out
+
+    return SeriesVictim(
+        name=member.name, history=member.table[:, :targets], forecast=forecast, horizon=horizon,
+        source=estimator.selected_, module=estimator.module_, positive=log,
+    )  # fmt: skip
+
+
+def _last_there(there: Tensor) -> Tensor:
+    """Row (T, K) that each value comes from once gaps are filled forwards, and leading ones backwards."""
+    rows = torch.where(there, torch.arange(len(there))[:, None], -1).cummax(0).values
+    return torch.where(rows < 0, there.int().argmax(0), rows)
+
+
+def _scale_of(values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (N, 1, K) as of `rosenblatt.train.forecast.scale_of`."""
+    count = there.sum(0).clamp_min(1)
+    mean = values.sum(1, keepdim=True) / count
+    square = torch.where(there, values - mean, 0.0).square().sum(1, keepdim=True) / count
+    varies = square.detach().sqrt() > 1e-9 * mean.detach().abs().clamp_min(1e-30)
+    return mean, torch.where(varies, square, 1.0).sqrt()

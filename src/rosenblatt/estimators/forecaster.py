@@ -439,6 +439,15 @@ class Forecaster(Estimator):
         panel = self.panel_ if y is None else is_panel(y)
         return dict(zip([m.name for m in members], out, strict=True)) if panel else out[0]
 
+    def _series_victims(self, y: Any, past: Any, future: Any, horizon: int | None) -> list[Any]:
+        """Differentiable forecasts for `rosenblatt.attacks`, one a series."""
+        from rosenblatt.estimators.attackable import series_victim
+
+        self._check_fitted("predict")
+        members = read_members("ForecastAttack", y, past, future)
+        self._refuse_other("ForecastAttack", members)
+        return [series_victim(self, member, self._horizon("predict", horizon)) for member in members]
+
     def _horizon(self, method: str, horizon: Any) -> int:
         if horizon is None:
             return self.horizon

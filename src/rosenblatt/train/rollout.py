@@ -38,15 +38,26 @@ class Rollout:
             horizon: H.
             bands: Whether quantiles are wanted.
         """
-        window, ahead = x[:, : self.length], x[:, self.length :, -self.known :] if self.known else None
+        if not bands:
+            return self.medians(x, horizon)[..., None]
+        window, ahead = self._parts(x)
         if self.name != "network":
-            point = self._baseline(window, horizon)
-            return self._with_band(point, horizon) if bands else point[..., None]
+            return self._with_band(self._baseline(window, horizon), horizon)
         if horizon <= self.step:
-            out = self._network(window, ahead)[:, :horizon]
-            return out.sort(-1).values if bands else out[..., self.middle, None]
-        point = self._feed_back(window, ahead, horizon, lambda q: q[..., self.middle])
-        return self._with_paths(point, window, ahead, horizon) if bands else point[..., None]
+            return self._network(window, ahead)[:, :horizon].sort(-1).values
+        return self._with_paths(self.medians(x, horizon), window, ahead, horizon)
+
+    def medians(self, x: Tensor, horizon: int) -> Tensor:
+        """Medians (N, H, K) of scaled windows as of `run`; gradients pass."""
+        window, ahead = self._parts(x)
+        if self.name != "network":
+            return self._baseline(window, horizon)
+        if horizon <= self.step:
+            return self._network(window, ahead)[:, :horizon, :, self.middle]
+        return self._feed_back(window, ahead, horizon, lambda q: q[..., self.middle])
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        return x[:, : self.length], x[:, self.length :, -self.known :] if self.known else None
 
     def _baseline(self, window: Tensor, horizon: int) -> Tensor:
         y = window[..., : self.fitted.n_targets_]
