@@ -76,7 +76,15 @@ bench-vision: $(VENV)/bench ## convnets beside plain and tuned PyTorch, skorch, 
 bench-autoencoder: $(VENV)/core ## autoencoders beside PyTorch, PCA and an isolation forest, eight minutes; more by PARTS="digits vae"
 	$(BIN)/python benchmarks/autoencoder.py $(PARTS)
 
-.PHONY: bench-text bench-forecast bench-music
+# without dependencies, in a folder of their own: none of them may bring another torch
+$(VENV)/peers: $(VENV)/core
+	$(PIP) --no-deps --target $@ foolbox==3.3.4 torchattacks==3.5.1 pyautoattack==0.2.0 eagerpy GitPython gitdb smmap \
+		requests urllib3 idna certifi charset-normalizer tqdm
+
+bench-attacks: $(VENV)/peers ## attacks beside Foolbox, torchattacks and AutoAttack, half an hour on an idle machine
+	$(BIN)/python benchmarks/attacks.py
+
+.PHONY: bench-text bench-forecast bench-music bench-attacks
 bench-text: $(VENV)/test ## language models beside a plain PyTorch loop, and tinyshakespeare in three minutes; about six minutes
 	$(BIN)/python benchmarks/text.py
 

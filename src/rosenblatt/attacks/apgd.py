@@ -24,7 +24,7 @@ from rosenblatt.attacks.gradients import ascent
 from rosenblatt.attacks.model import Victim
 from rosenblatt.attacks.objectives import OBJECTIVES, reached
 from rosenblatt.attacks.pgd import start_at, step_of
-from rosenblatt.attacks.projection import project, radii, spread
+from rosenblatt.attacks.projection import Ball, radii, spread
 from rosenblatt.attacks.result import EPS, STEPS, Attack, Found
 from rosenblatt.attacks.streams import keys_of
 
@@ -75,30 +75,31 @@ def apgd(
         keys: Of the samples' random numbers; None: their rows.
     """
     keys = keys_of(0, torch.arange(len(x), device=x.device)) if keys is None else keys
-    eps = radii(eps, x)
+    every = Ball(x, radii(eps, x), norm, bounds)
     best, queries = x.clone(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
     open_ = torch.arange(len(x), device=x.device)
     for start in range(restarts):
         if not len(open_):
             break
         goal = None if target is None else target[open_]
-        first = start_at(x[open_], eps[open_], norm, bounds, keys[open_], 1000 + 2 * start)
-        z, asked, broken = _walk(model, x[open_], y[open_], first, eps[open_], norm, steps, objective, bounds, goal)
+        ball = every.of(open_)
+        z, asked, broken = _walk(
+            model, ball, y[open_], start_at(ball, keys[open_], 1000 + 2 * start), steps, objective, goal
+        )
         best[open_], queries[open_] = z, queries[open_] + asked
         open_ = open_[~broken]
     return Found(best, queries)
 
 
 def _walk(
-    model: Any, x: Tensor, y: Tensor, z: Tensor, eps: Tensor, norm: str, steps: int, objective: str, bounds: Any,
-    target: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    model: Any, ball: Ball, y: Tensor, z: Tensor, steps: int, objective: str, target: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """One start: points, queries, and which samples it broke."""
-    device, count = x.device, len(x)
+    device, count, norm = z.device, len(z), ball.norm
     out, queries = z.clone(), torch.zeros(count, dtype=torch.int64, device=device)
     broken = torch.zeros(count, dtype=torch.bool, device=device)
     live, judged, last = torch.arange(count, device=device), checkpoints(steps), 0
-    step, share = 2.0 * eps, torch.full_like(eps, _SPARSE)
+    step, share = 2.0 * ball.eps, torch.full_like(ball.eps, _SPARSE)
     now = {"z": z, "before": z, "best": z, "best_g": torch.zeros_like(z), "g": torch.zeros_like(z)}
     value = torch.full((count,), -torch.inf, dtype=torch.float64, device=device)
     best_value, raised = value.clone(), torch.zeros_like(value)
@@ -118,7 +119,7 @@ def _walk(
         now["best_g"], best_value = torch.where(wide, g, now["best_g"]), torch.where(better, fresh, best_value)
         if hit.any():
             keep = ~hit
-            live, now = live[keep], {name: tensor[keep] for name, tensor in now.items()}
+            live, ball, now = live[keep], ball.of(keep), {name: tensor[keep] for name, tensor in now.items()}
             step, value, best_value, raised = step[keep], value[keep], best_value[keep], raised[keep]
             halved, value_then, share = halved[keep], value_then[keep], share[keep]
         if number == steps or not len(live):
@@ -132,12 +133,10 @@ def _walk(
             now["z"] = torch.where(wide, now["best"], now["z"])
             now["g"] = torch.where(wide, now["best_g"], now["g"])
             halved, value_then, raised, last = slow, best_value.clone(), torch.zeros_like(raised), number
-        here, radius, centre = now["z"], eps[live], x[live]
-        there = project(here + spread(step, here) * step_of(now["g"], norm, share), centre, radius, norm, bounds)
+        here = now["z"]
+        there = ball.nearest(here + spread(step, here) * step_of(now["g"], norm, share))
         if number:  # the first step has nothing to carry on
-            there = project(
-                here + _KEEP * (there - here) + (1 - _KEEP) * (here - now["before"]), centre, radius, norm, bounds
-            )
+            there = ball.nearest(here + _KEEP * (there - here) + (1 - _KEEP) * (here - now["before"]))
         now["before"], now["z"] = here, there
     out[live] = now["best"]
     return out, queries, broken

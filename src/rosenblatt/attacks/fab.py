@@ -22,7 +22,7 @@ from rosenblatt.attacks.model import Victim
 from rosenblatt.attacks.objectives import reached
 from rosenblatt.attacks.pgd import start_at
 from rosenblatt.attacks.planes import DUAL, Nearest, candidates, nearest_plane, onto_plane
-from rosenblatt.attacks.projection import size, spread
+from rosenblatt.attacks.projection import Ball, size, spread
 from rosenblatt.attacks.result import STEPS, Attack, Found
 from rosenblatt.attacks.streams import keys_of
 
@@ -69,7 +69,7 @@ def fab(
         z = x[live]
         if start:
             reach = torch.where(nearest.found, nearest.distance, torch.as_tensor(eps or 0.1, dtype=torch.float64))[live]
-            z = start_at(z, reach / 2, norm, bounds, keys[live], 3000 + 2 * start)
+            z = start_at(Ball(z, reach / 2, norm, bounds), keys[live], 3000 + 2 * start)
         for _ in range(steps):
             if not len(live):
                 break

@@ -35,13 +35,14 @@ def ascent(
     return g, logits.detach()
 
 
-def jacobian(model: Any, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients (N, C, ...) of chosen logits, and all logits (N, K).
+def jacobian(model: Any, x: Tensor, y: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients (N, C, ...) of the logits of chosen classes less the label's, and all logits (N, K).
 
     Args:
         model: Inputs to logits.
         x: Inputs (N, ...).
-        classes: Their numbers (N, C).
+        y: Labels (N,).
+        classes: Classes (N, C).
 
     Raises:
         ParameterError: The model is not differentiable.
@@ -50,7 +51,7 @@ def jacobian(model: Any, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         x = x.detach().requires_grad_()
         logits = model(x)
         _refuse(x, logits)
-        chosen = logits.gather(1, classes)
+        above = (logits.gather(1, classes) - logits.gather(1, y[:, None])).sum(0)
         count = classes.shape[1]
-        rows = [torch.autograd.grad(chosen[:, c].sum(), x, retain_graph=c + 1 < count)[0] for c in range(count)]
+        rows = [torch.autograd.grad(above[c], x, retain_graph=c + 1 < count)[0] for c in range(count)]
     return torch.stack(rows, 1), logits.detach()

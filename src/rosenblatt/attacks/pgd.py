@@ -20,7 +20,7 @@ from rosenblatt._validate import BOOL, NONE, Choice, Number
 from rosenblatt.attacks.gradients import ascent
 from rosenblatt.attacks.model import Victim
 from rosenblatt.attacks.objectives import OBJECTIVES, reached
-from rosenblatt.attacks.projection import project, radii, size, spread, steepest
+from rosenblatt.attacks.projection import Ball, radii, size, spread, steepest
 from rosenblatt.attacks.result import EPS, STEPS, Attack, Found
 from rosenblatt.attacks.streams import keys_of, normal, uniform
 
@@ -28,16 +28,16 @@ _SPARSE = 0.05
 """Share of the coordinates that a step for l1 moves; one at a time would need as many steps as there are pixels."""
 
 
-def start_at(x: Tensor, eps: Tensor, norm: str, bounds: tuple[float, float] | None, keys: Tensor, draw: int) -> Tensor:
+def start_at(ball: Ball, keys: Tensor, draw: int) -> Tensor:
     """A point of the ball: uniform in a cube for "linf", else in a random direction at a random radius."""
-    shape = x.shape[1:]
-    if norm == "linf":
-        d = (2 * uniform(keys, draw, shape) - 1) * spread(eps, x)
+    x, shape = ball.x, ball.x.shape[1:]
+    if ball.norm == "linf":
+        d = (2 * uniform(keys, draw, shape) - 1) * spread(ball.eps, x)
     else:
         d = normal(keys, draw, shape)
-        reach = uniform(keys, draw + 1, (1,))[:, 0].double() * eps / size(d, norm).clamp_min(1e-300)
+        reach = uniform(keys, draw + 1, (1,))[:, 0].double() * ball.eps / size(d, ball.norm).clamp_min(1e-300)
         d = d * spread(reach, d)
-    return project(x + d.to(x.dtype), x, eps, norm, bounds)
+    return ball.nearest(x + d.to(x.dtype))
 
 
 def step_of(g: Tensor, norm: str, share: Tensor | float = _SPARSE) -> Tensor:
@@ -89,13 +89,13 @@ def pgd(
     """
     keys = keys_of(0, torch.arange(len(x), device=x.device)) if keys is None else keys
     eps = radii(eps, x)
+    every = Ball(x, eps, norm, bounds)
     length = eps * (2.5 / steps) if step_size is None else torch.full_like(eps, step_size)
     best, queries = x.clone(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
     open_ = torch.arange(len(x), device=x.device)
     for start in range(restarts):
-        z = x[open_]
-        if random_start or start:
-            z = start_at(z, eps[open_], norm, bounds, keys[open_], 2 * start)
+        ball, move = every.of(open_), spread(length[open_], x)
+        z = start_at(ball, keys[open_], 2 * start) if random_start or start else ball.x
         sum_ = torch.zeros_like(z)
         for step in range(steps + 1):
             if not len(open_):
@@ -108,13 +108,14 @@ def pgd(
             if broken.any():
                 holds = ~broken
                 open_, z, g, sum_ = open_[holds], z[holds], g[holds], sum_[holds]
+                ball, move = ball.of(holds), move[holds]
             if step == steps or not len(open_):
                 continue
             if momentum:
                 mean = g.flatten(1).abs().mean(1).clamp_min(1e-30)
                 sum_ = momentum * sum_ + g / spread(mean, g)
                 g = sum_
-            z = project(z + spread(length[open_], z) * step_of(g, norm), x[open_], eps[open_], norm, bounds)
+            z = ball.nearest(z + move * step_of(g, norm))
     return Found(best, queries)
 
 

@@ -19,7 +19,7 @@ from rosenblatt.attacks.gradients import jacobian
 from rosenblatt.attacks.objectives import reached
 from rosenblatt.attacks.projection import size, spread
 
-_HALVINGS, _POLISH = 60, 2
+_TURNS, _POLISH = 60, 2
 DUAL = {"l1": "linf", "l2": "l2", "linf": "l1"}
 
 
@@ -34,8 +34,7 @@ def candidates(model: Any, x: Tensor, y: Tensor, target: Tensor | None, most: in
 
 def nearest_plane(model: Any, z: Tensor, y: Tensor, classes: Tensor, norm: str) -> tuple[Tensor, Tensor, Tensor]:
     """Slope (N, ...) and rise (N,) that the nearest class of the linear picture at z needs, and the logits."""
-    slopes, logits = jacobian(model, z, torch.cat([y[:, None], classes], 1))
-    w = slopes[:, 1:] - slopes[:, :1]
+    w, logits = jacobian(model, z, y, classes)
     need = logits.gather(1, y[:, None]) - logits.gather(1, classes)
     steepness = size(w.flatten(0, 1), DUAL[norm]).view_as(need)
     best = (need.double() / steepness.clamp_min(1e-30)).argmin(1)
@@ -83,24 +82,24 @@ def _greedy(strength: Tensor, room: Tensor, need: Tensor) -> Tensor:
 
 
 def _together(strength: Tensor, room: Tensor, need: Tensor, norm: str) -> Tensor:
-    """All coordinates at once, by their strength (l2) or equally (linf), each until it meets the box; by bisection."""
+    """All coordinates at once, by their strength (l2) or equally (linf), each until it meets the box.
+
+    The rise is concave in the length, so Newton's steps from below never go too far; they end as nothing more meets the box.
+    """
     shape = strength if norm == "l2" else (strength > 0).double()
-
-    def taken(by: Tensor) -> Tensor:
-        return torch.minimum(by[:, None] * shape, room)
-
-    def rise(by: Tensor) -> Tensor:
-        return (strength * taken(by)).sum(1)
-
-    least, most = torch.zeros_like(need), need / (strength * shape).sum(1).clamp_min(1e-300)
-    for _ in range(_HALVINGS):  # double until it is enough, or cannot be more
-        most = torch.where(rise(most) < need, 2 * most, most)
-    most = most.clamp_max(1e300)
-    for _ in range(_HALVINGS):
-        middle = (least + most) / 2
-        enough = rise(middle) >= need
-        least, most = torch.where(enough, least, middle), torch.where(enough, middle, most)
-    return taken(most)
+    slopes = strength * shape
+    by = need / slopes.sum(1).clamp_min(1e-300)
+    for _ in range(_TURNS):
+        wanted = by[:, None] * shape
+        free = wanted < room
+        left = need - (strength * torch.minimum(wanted, room)).sum(1)
+        slope = torch.where(free, slopes, 0.0).sum(1)
+        short = left > 1e-12 * need
+        if not short.any():
+            break
+        # where every coordinate has met the box, all of them go as far as they can
+        by = torch.where(short, torch.where(slope > 0, by + left / slope.clamp_min(1e-300), 1e300), by)
+    return torch.minimum(by[:, None] * shape, room)
 
 
 def tighten(

@@ -3,18 +3,19 @@
 Samples are (N, ...); norms are over all axes but the first. ``norm`` is "l0", "l1", "l2" or "linf".
 
 The nearest point of a ball that also lies in the box is found exactly, not by one projection after the other, which for l1 and
-l2 ends elsewhere: by bisection of the Lagrange multiplier (for l1: Croce & Hein 2021, arXiv:2103.01208, proposition 2.1).
+l2 ends elsewhere: by the Lagrange multiplier (for l1: Croce & Hein 2021, arXiv:2103.01208, proposition 2.1).
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 NORMS = ("l1", "l2", "linf")
-_HALVINGS = 60
+_HALVINGS, _TURNS = 60, 60
 
 
 class Box(tuple[Tensor, Tensor]):
@@ -72,8 +73,55 @@ def radii(eps: Tensor | float, x: Tensor) -> Tensor:
     return torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
 
 
+class Ball:
+    """The points that are no further than eps from x and lie in the bounds, and the nearest of them to others.
+
+    Made once for many projections: for linf it is a box, whose corners are found once and rounded inwards.
+
+    Args:
+        x: Centres (N, ...), in the box.
+        eps: Radius, one or one a sample (N,).
+        norm: "l1", "l2" or "linf".
+        bounds: Lowest and highest value, a `Box`, or None.
+    """
+
+    def __init__(self, x: Tensor, eps: Tensor | float, norm: str, bounds: tuple[Any, Any] | None):
+        self.x, self.eps, self.norm, self.bounds = x, radii(eps, x), norm, bounds
+        if norm == "linf":
+            low, high = self._ends()
+            radius = spread(self.eps, x.double())
+            radius = torch.minimum(bounds.whole(radius), radius) if isinstance(bounds, Box) else radius
+            self._low, self._high = _edge(x, radius, -1).clamp_min(low), _edge(x, radius, 1).clamp_max(high)
+
+    def _ends(self) -> tuple[Any, Any]:
+        return self.bounds.around(self.x) if isinstance(self.bounds, Box) else self.bounds or (-math.inf, math.inf)
+
+    def of(self, rows: Tensor) -> Ball:
+        """The balls of some of the samples."""
+        ball = object.__new__(Ball)
+        ball.x, ball.eps, ball.norm, ball.bounds = self.x[rows], self.eps[rows], self.norm, self.bounds
+        if self.norm == "linf":
+            ball._low, ball._high = self._low[rows], self._high[rows]
+        return ball
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """The points (N, ...) that are nearest to z; never outside, to the last float."""
+        if self.norm == "linf":
+            return torch.clamp(z, self._low, self._high)
+        x, eps = self.x, self.eps
+        low, high = self._ends()
+        u = (z - x).flatten(1).double()
+        floor, ceiling = (low - x).flatten(1).double(), (high - x).flatten(1).double()
+        within = torch.clamp(u, floor, ceiling)
+        outside = torch.linalg.vector_norm(within, 1 if self.norm == "l1" else 2, dim=1) > eps
+        if outside.any():
+            shorten = _soften if self.norm == "l1" else _shorten
+            within[outside] = shorten(u[outside], floor[outside], ceiling[outside], eps[outside])
+        return _inside((x + within.view_as(x).to(x.dtype)).clamp(low, high), x, eps, self.norm)
+
+
 def project(z: Tensor, x: Tensor, eps: Tensor | float, norm: str, bounds: tuple[float, float] | None) -> Tensor:
-    """The point of the ball around x and of the box that is nearest to z; never outside, to the last float.
+    """The point of the ball around x and of the box that is nearest to z; see `Ball`, which is made once for many.
 
     Args:
         z: Points (N, ...).
@@ -82,51 +130,66 @@ def project(z: Tensor, x: Tensor, eps: Tensor | float, norm: str, bounds: tuple[
         norm: "l1", "l2" or "linf".
         bounds: Lowest and highest value, a `Box`, or None.
     """
-    eps = radii(eps, x)
-    low, high = bounds.around(x) if isinstance(bounds, Box) else bounds or (-math.inf, math.inf)
-    if norm == "linf":
-        radius = bounds.whole(spread(eps, x)) if isinstance(bounds, Box) else spread(eps, x)
-        return _inside(torch.minimum(torch.maximum(z, x - radius), x + radius).clamp(low, high), x, eps, norm)
-    u = (z - x).flatten(1).double()
-    floor, ceiling = (low - x).flatten(1).double(), (high - x).flatten(1).double()
-    within = torch.minimum(torch.maximum(u, floor), ceiling)
-    outside = torch.linalg.vector_norm(within, 1 if norm == "l1" else 2, dim=1) > eps
-    if outside.any():
-        within[outside] = _nearest(u[outside], floor[outside], ceiling[outside], eps[outside], norm)
-    return _inside((x + within.view_as(x).to(x.dtype)).clamp(low, high), x, eps, norm)
+    return Ball(x, eps, norm, bounds).nearest(z)
 
 
-def _nearest(u: Tensor, floor: Tensor, ceiling: Tensor, eps: Tensor, norm: str) -> Tensor:
-    """By bisection: what is taken away (l1) or divided by (l2) until the clipped rest has norm eps."""
-    order = 1 if norm == "l1" else 2
+def _edge(x: Tensor, exact: Tensor, way: int) -> Tensor:
+    """The last float (N, ...) below (``way`` -1) or above x that is no further from it than a radius, float64."""
+    centre = x.double()
+    edge = (centre + way * exact).to(x.dtype)
+    for _ in range(4):
+        over = (edge.double() - centre).abs() > exact
+        if not over.any():
+            return edge
+        # near zero the next float may be far less than what rounding cost: there a little less than eps is safe
+        less = (centre + way * exact * (1 - 2.0**-50)).to(x.dtype)
+        closer = (torch.maximum if way < 0 else torch.minimum)(torch.nextafter(edge, x), less)
+        edge = torch.where(over, closer, edge)
+    return torch.where((edge.double() - centre).abs() > exact, x, edge)
+
+
+def _soften(u: Tensor, floor: Tensor, ceiling: Tensor, eps: Tensor) -> Tensor:
+    """For l1: what is taken away from every length until the clipped rest has norm eps, by bisection."""
 
     def shrunk(by: Tensor) -> Tensor:
-        v = u.sign() * (u.abs() - by[:, None]).clamp_min(0) if norm == "l1" else u / (1 + by[:, None])
-        return torch.minimum(torch.maximum(v, floor), ceiling)
+        return torch.clamp(u.sign() * (u.abs() - by[:, None]).clamp_min(0), floor, ceiling)
 
-    less = torch.zeros_like(eps)
-    more = u.abs().amax(1) if norm == "l1" else torch.linalg.vector_norm(u, 2, dim=1) / eps
+    less, more = torch.zeros_like(eps), u.abs().amax(1)
     for _ in range(_HALVINGS):
         middle = (less + more) / 2
-        too_long = torch.linalg.vector_norm(shrunk(middle), order, dim=1) > eps
+        too_long = shrunk(middle).abs().sum(1) > eps
         less, more = torch.where(too_long, middle, less), torch.where(too_long, more, middle)
     return shrunk(more)
 
 
+def _shorten(u: Tensor, floor: Tensor, ceiling: Tensor, eps: Tensor) -> Tensor:
+    """For l2: the share of all differences that, clipped, has norm eps.
+
+    The share that would do if no further value met the box is never too large, so it grows up to the answer, in as many turns as
+    values meet the box one after the other; mostly three to five.
+    """
+    square = u * u
+    share = eps / torch.linalg.vector_norm(u, dim=1).clamp_min(1e-300)
+    for _ in range(_TURNS):
+        scaled = share[:, None] * u
+        free = (scaled > floor) & (scaled < ceiling)
+        held = torch.where(free, 0.0, torch.clamp(scaled, floor, ceiling) ** 2).sum(1)
+        rest = torch.where(free, square, 0.0).sum(1)
+        after = torch.where(rest > 0, ((eps**2 - held).clamp_min(0) / rest.clamp_min(1e-300)).sqrt(), share)
+        if not (after > share * (1 + 1e-12)).any():
+            break
+        share = torch.maximum(share, after)
+    return torch.clamp(share[:, None] * u, floor, ceiling)
+
+
 def _inside(z: Tensor, x: Tensor, eps: Tensor, norm: str) -> Tensor:
-    """Rounding may put a point outside by a bit: pull it towards the centre, float by float or by a millionth."""
+    """Rounding may put a point outside by a bit: pull it towards the centre by a millionth."""
     for _ in range(8):
-        if norm == "linf":
-            out = (z.double() - x.double()).abs() > spread(eps, x.double())
-            if not out.any():
-                return z
-            z = torch.where(out, torch.nextafter(z, x), z)
-        else:
-            out = size(z.double() - x.double(), norm) > eps
-            if not out.any():
-                return z
-            z = torch.where(spread(out, z).bool(), x + (z - x) * (1 - 2e-6), z)
-    return torch.where(spread(out if norm != "linf" else out.flatten(1).any(1), z).bool(), x, z)
+        out = size(z.double() - x.double(), norm) > eps
+        if not out.any():
+            return z
+        z = torch.where(spread(out, z).bool(), x + (z - x) * (1 - 2e-6), z)
+    return torch.where(spread(out, z).bool(), x, z)
 
 
 def steepest(g: Tensor, norm: str) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 from rosenblatt._validate import Number
 from rosenblatt.attacks.model import Victim
 from rosenblatt.attacks.objectives import margin, reached
-from rosenblatt.attacks.projection import project, spread
+from rosenblatt.attacks.projection import Ball, spread
 from rosenblatt.attacks.result import EPS, Attack, Found
 from rosenblatt.attacks.streams import keys_of, signs, uniform
 
@@ -80,14 +80,14 @@ def _search(
     pictures = x.reshape(-1, *form)
     best, asked = x.clone(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
     live = torch.arange(len(x), device=x.device)
+    ball = Ball(pictures, eps, norm, bounds)
     if norm == "linf":
-        z = project(pictures + eps * signs(keys, 1, (channels, 1, width)).to(x.dtype), pictures, eps, norm, bounds)
+        z = ball.nearest(pictures + eps * signs(keys, 1, (channels, 1, width)).to(x.dtype))
     else:
-        z = project(pictures + _pushed(pictures, keys, 1, eps, share), pictures, eps, norm, bounds)
+        z = ball.nearest(pictures + _pushed(pictures, keys, 1, eps, share))
     value = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
     for query in range(queries):
-        tried = z if query == 0 else _moved(z, pictures[live], keys[live], 10 + 8 * query, eps, norm,
-                                            share_at(query, queries, share), bounds)  # fmt: skip
+        tried = z if query == 0 else _moved(z, ball, keys[live], 10 + 8 * query, share_at(query, queries, share))
         goal = None if target is None else target[live]
         logits = model(tried.view(-1, *x.shape[1:]))
         asked[live] += 1
@@ -98,7 +98,7 @@ def _search(
         z = torch.where(spread(wrong, z).bool(), tried, z)
         best[live] = z.view(-1, *x.shape[1:])
         if wrong.any():
-            live, z, value = live[~wrong], z[~wrong], value[~wrong]
+            live, z, value, ball = live[~wrong], z[~wrong], value[~wrong], ball.of(~wrong)
             if not len(live):
                 break
     return Found(best, asked)
@@ -126,25 +126,23 @@ def _pushed(x: Tensor, keys: Tensor, draw: int, length: float | Tensor, share: f
     return pattern * spread(torch.as_tensor(length, dtype=torch.float64, device=x.device) / norms.double(), x)
 
 
-def _moved(
-    z: Tensor, x: Tensor, keys: Tensor, draw: int, eps: float, norm: str, share: float, bounds: Any
-) -> Tensor:  # fmt: skip
+def _moved(z: Tensor, ball: Ball, keys: Tensor, draw: int, share: float) -> Tensor:
+    x, eps = ball.x, spread(ball.eps, z)
     mask = _window(keys, draw, tuple(z.shape[1:]), share)
-    if norm == "linf":
-        step = eps * signs(keys, draw + 2, (z.shape[1], 1, 1)).to(z.dtype)
-        return project(torch.where(mask, x + step, z), x, eps, norm, bounds)
+    if ball.norm == "linf":
+        return ball.nearest(torch.where(mask, x + eps * signs(keys, draw + 2, (z.shape[1], 1, 1)).to(z.dtype), z))
     d = z - x
     # what two windows hold, and what is left of the ball, goes into one of them
     other = _window(keys, draw + 3, tuple(z.shape[1:]), share)
     kept = torch.where(mask | other, 0.0, d)
-    left = (eps**2 - (kept.flatten(1).double() ** 2).sum(1)).clamp_min(0).sqrt()
+    left = (ball.eps**2 - (kept.flatten(1).double() ** 2).sum(1)).clamp_min(0).sqrt()
     pattern = mask * signs(keys, draw + 5, (z.shape[1], 1, 1)).to(z.dtype)
     pattern = pattern / torch.linalg.vector_norm(pattern.flatten(1), dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
     held = torch.where(mask, d, 0.0)
     held = held / torch.linalg.vector_norm(held.flatten(1), dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
     mixed = pattern + held
     mixed = mixed / torch.linalg.vector_norm(mixed.flatten(1), dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-    return project(x + kept + mixed * spread(left, z), x, eps, norm, bounds)
+    return ball.nearest(x + kept + mixed * spread(left, z))
 
 
 @dataclass(frozen=True, kw_only=True)
