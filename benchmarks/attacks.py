@@ -2,7 +2,8 @@
 
 train    three convnets, kept in ``--weights``: MNIST by a plain loop, MNIST by PGD of four steps in a ball that grows to 0.3
          (Madry et al. 2018, arXiv:1706.06083, eq. 2.1), and the CIFAR-10 subset by a plain loop.
-ensemble `Ensemble` and AutoAttack (the authors' program, "pyautoattack" on PyPI; torchattacks' copy once): robust accuracy, seconds.
+ensemble `Ensemble` and AutoAttack ("pyautoattack", the authors' program; with ``--copies`` that of torchattacks, once): robust
+         accuracy, seconds.
 single   PGD at one radius, C&W and DeepFool in l2, at equal steps: robust accuracy or median norm, seconds.
 curve    what 16 radii cost in `robustness_report`, and what the ensemble says at four of them.
 defects  what an attack must not do, tried on each library: a table.
@@ -414,13 +415,16 @@ def random_state(attack, kind):
     net, x = Small().eval(), noise()
     y = said_by(net, x)
     torch.manual_seed(11)
-    np.random.seed(11)
-    before, old = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before, old = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     attack(net, x, y)
-    seen = [n for n, same in (("torch", torch.equal(before, torch.get_rng_state())),
-                              ("numpy", (old == np.random.get_state()[1]).all())) if not same]  # fmt: skip
-    reset = torch.initial_seed() != 11
-    return f"{' and '.join(seen)} state {'set anew' if reset else 'drawn from'}" if seen else None
+    changed = {
+        "torch": not torch.equal(before, torch.get_rng_state()),
+        "numpy": not np.array_equal(old, np.random.get_state()[1]),  # noqa: NPY002
+    }
+    verb = "set anew" if torch.initial_seed() != 11 else "drawn from"
+    return (
+        f"{' and '.join(name for name, was in changed.items() if was)} state {verb}" if any(changed.values()) else None
+    )
 
 
 def outside(attack, kind):
@@ -435,8 +439,8 @@ def outside(attack, kind):
 
 
 def of_the_batch(attack, kind):
-    """Each sample by itself, and all together."""
-    net, x = Small().eval(), noise()
+    """Each sample by itself, and all together; in float64, where sums in another order move no sign of a gradient."""
+    net, x = Small().double().eval(), noise().double()
     y = said_by(net, x)
     torch.manual_seed(0)
     whole = attack(net, x, y).detach()
