@@ -8,8 +8,8 @@ from torch import nn
 
 import rosenblatt as rb
 from rosenblatt.errors import OutputError, ParameterError
+from rosenblatt.metrics.share import wilson
 from rosenblatt.report import robustness_report
-from rosenblatt.report.robustness import wilson
 
 X, Y = load_digits(return_X_y=True)
 PICTURES = (X.reshape(-1, 8, 8) / 16 * 255).round().astype(np.uint8)

@@ -23,6 +23,7 @@ from rosenblatt.attacks.smoothing import Certificate, Smoothed
 from rosenblatt.attacks.square import Square, square
 from rosenblatt.attacks.squeezing import bit_depth, jpeg, median
 from rosenblatt.attacks.table import Table
+from rosenblatt.attacks.universal import Universal, universal
 
 __all__ = [
     "APGD",
@@ -46,6 +47,7 @@ __all__ = [
     "Square",
     "Table",
     "Transformed",
+    "Universal",
     "apgd",
     "bit_depth",
     "boundary",
@@ -63,5 +65,6 @@ __all__ = [
     "median",
     "pgd",
     "square",
+    "universal",
     "worst",
 ]

@@ -66,7 +66,7 @@ class _Random(Victim):
     random: ClassVar[bool] = True
 
     def __init__(self, inner: Victim, given: Expectation):
-        inner.refuse_table()
+        inner.refuse_table("eot")
         vars(self).update(vars(inner))
         self._samples, self._judges, self._seed = given.samples, given.judges, given.random_state
         self._label: int | None = None

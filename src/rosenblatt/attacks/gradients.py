@@ -55,3 +55,31 @@ def jacobian(model: Any, x: Tensor, y: Tensor, classes: Tensor) -> tuple[Tensor,
         count = classes.shape[1]
         rows = [torch.autograd.grad(above[c], x, retain_graph=c + 1 < count)[0] for c in range(count)]
     return torch.stack(rows, 1), logits.detach()
+
+
+def common_slope(
+    model: Any,
+    shared: Tensor,
+    lay: Callable[[Tensor], Tensor],
+    y: Tensor,
+    target: Tensor | None,
+    objective: Callable[..., Tensor],
+) -> Tensor:
+    """Gradient of the summed objective of samples with respect to something that lies on all of them, in its shape.
+
+    Args:
+        model: Inputs to logits.
+        shared: What the samples share.
+        lay: That to the inputs (N, ...) with it on them.
+        y: Labels (N,).
+        target: Wanted labels (N,), or None.
+        objective: What is to grow.
+
+    Raises:
+        ParameterError: The model is not differentiable.
+    """
+    with torch.enable_grad():
+        shared = shared.detach().requires_grad_()
+        logits = model(lay(shared))
+        _refuse(shared, logits)
+        return torch.autograd.grad(objective(logits, y, target).sum(), shared)[0]

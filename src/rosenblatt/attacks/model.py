@@ -71,22 +71,26 @@ class Victim:
         Raises:
             ParameterError: A table, whose columns are known only once it has seen rows.
         """
-        self.refuse_table()
+        self.refuse_table("eot, bpda or Transformed")
         outer = copy.copy(self)
         outer._forward = forward
         outer.notes += (note,) if note else ()
         outer.remarks += (remark,) if remark else ()
         return outer
 
-    def refuse_table(self) -> None:
-        """Only what attacks see as it stands can be wrapped.
+    def refuse_table(self, who: str) -> None:
+        """Only what attacks see as it stands can be wrapped, or share a perturbation.
+
+        Args:
+            who: What refuses it.
 
         Raises:
             ParameterError: It is an `rosenblatt.attacks.Table`.
         """
         if hasattr(self, "_table"):
             raise ParameterError(
-                "attack: eot, bpda or Transformed around a Table; expected a model. Write Table(bpda(model, transform), ...)."
+                f"attack: {who} around a Table; expected a model. What goes before a model goes into the Table: "
+                "Table(bpda(model, transform), ...)."
             )
 
     def raw(self, x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from rosenblatt.attacks.objectives import reached
 from rosenblatt.attacks.projection import size
 from rosenblatt.attacks.streams import keys_of
 from rosenblatt.errors import ParameterError
+from rosenblatt.metrics.share import wilson
 
 
 class Found(NamedTuple):
@@ -41,6 +42,7 @@ class AttackResult:
         queries: (N,) forward passes of the sample; of a random victim (`eot`) looks, each the mean of several.
         norm: Of ``norms``.
         notes: What makes the figures doubtful, in words.
+        tried: (N,) bool: right before and, with a target, of another class.
     """
 
     adversarial: Any
@@ -50,6 +52,13 @@ class AttackResult:
     queries: np.ndarray
     norm: str
     notes: tuple[str, ...] = ()
+    tried: np.ndarray | None = None
+
+    @property
+    def success_rate(self) -> tuple[float, float, float]:
+        """Share of the tried samples that were broken, and its 95 % interval; NaN where none was tried."""
+        count, hits = int((self.correct if self.tried is None else self.tried).sum()), int(self.success.sum())
+        return (hits / count, *wilson(hits, count)) if count else (math.nan,) * 3
 
     @property
     def accuracy(self) -> float:
@@ -67,7 +76,7 @@ class AttackResult:
         return np.clip(np.rint(np.asarray(array, np.float64) * 255), 0, 255).astype(np.uint8)
 
     def __repr__(self) -> str:
-        tried = int(self.correct.sum())
+        tried = int((self.correct if self.tried is None else self.tried).sum())
         middle = f", median {self.norm} {np.median(self.norms[self.success]):.4g}" if self.success.any() else ""
         doubts = f"; {'; '.join(self.notes)}" if self.notes else ""
         return (
@@ -127,24 +136,9 @@ class Attack:
             ParameterError: A model that cannot be attacked this way.
             ShapeError, DataError, NonFiniteError, LabelError: Samples or labels that do not fit the model, or logits that do not.
         """
-        who = type(self).__name__
-        found = victim(model, bounds=self.bounds, mean=self.mean, std=self.std)
-        if self.gradient and not found.differentiable:
-            raise ParameterError(
-                f"{who}: {found.name} gives no gradients; expected a torch.nn.Module or one of our networks. "
-                "Attack a black box with attacks.Square, or by its answers alone with attacks.HopSkipJump."
-            )
-        self._check_reach(found.bounds)
-        x = found.encode(X)
+        found, x = self._enter(model, X)
         with found.at_rest():
-            with torch.no_grad():
-                clean = torch.cat([found.logits(part) for part in x.split(self.batch_size)])
-                clean = found.look(clean) if self.scores else clean
-                if found.random:
-                    clean = torch.cat([found.judge(part) for part in x.split(self.batch_size)])
-            codes = found.codes(y, len(x), clean.shape[1])
-            wanted = None if target is None else found.codes(target, len(x), clean.shape[1], name="target")
-            correct = clean.argmax(1) == codes
+            codes, wanted, correct = self._first(found, x, y, target)
             tried = correct if wanted is None else correct & (wanted != codes)
             adversarial, queries = x.clone(), torch.ones(len(x), dtype=torch.int64, device=x.device)
             success = torch.zeros_like(correct)
@@ -165,7 +159,30 @@ class Attack:
             queries=queries.cpu().numpy(),
             norm=self.norm,
             notes=found.notes,
+            tried=tried.cpu().numpy(),
         )
+
+    def _enter(self, model: Any, X: Any) -> tuple[Victim, Tensor]:
+        """The victim and its inputs."""
+        found = victim(model, bounds=self.bounds, mean=self.mean, std=self.std)
+        if self.gradient and not found.differentiable:
+            raise ParameterError(
+                f"{type(self).__name__}: {found.name} gives no gradients; expected a torch.nn.Module or one of our networks. "
+                "Attack a black box with attacks.Square, or by its answers alone with attacks.HopSkipJump."
+            )
+        self._check_reach(found.bounds)
+        return found, found.encode(X)
+
+    def _first(self, found: Victim, x: Tensor, y: Any, target: Any) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Labels and wanted labels as numbers, and which samples are right."""
+        with torch.no_grad():
+            clean = torch.cat([found.logits(part) for part in x.split(self.batch_size)])
+            clean = found.look(clean) if self.scores else clean
+            if found.random:
+                clean = torch.cat([found.judge(part) for part in x.split(self.batch_size)])
+        codes = found.codes(y, len(x), clean.shape[1])
+        wanted = None if target is None else found.codes(target, len(x), clean.shape[1], name="target")
+        return codes, wanted, clean.argmax(1) == codes
 
     def _batches(
         self, found: Victim, tried: Tensor, codes: Tensor, wanted: Tensor | None

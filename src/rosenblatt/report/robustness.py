@@ -24,6 +24,7 @@ from rosenblatt.attacks.model import victim
 from rosenblatt.attacks.objectives import margin
 from rosenblatt.attacks.projection import Box
 from rosenblatt.errors import ParameterError
+from rosenblatt.metrics.share import wilson
 from rosenblatt.report.canvas import BLUE, INK, as_shown, bare, new_figure, plain, show_signed, word
 from rosenblatt.report.html import Section, write_html
 
@@ -33,19 +34,6 @@ if TYPE_CHECKING:
 _DOUBT = 0.01
 """Share of the samples on which two attacks may differ before it is flagged."""
 _WORST = 6
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927, doi:10.1080/01621459.1927.10502953).
-
-    Example:
-        >>> [round(float(v), 3) for v in wilson(90, 100)]
-        [0.826, 0.945]
-    """
-    z, share = 1.959964, hits / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    reach = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 @dataclass(frozen=True)
