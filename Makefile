@@ -70,6 +70,11 @@ bench-facades: $(VENV)/core ## SemanticGAN and pix2pix's U-Net on facades at 64 
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/facades.py --contender pix2pix --out out/facades
 	$(BIN)/python benchmarks/facades.py --grid --out out/facades
 
+.PHONY: bench-defences
+bench-defences: $(VENV)/core ## MNIST trained against attacks at linf 0.3, and smoothing; 40 minutes on one thread
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/defences.py train
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/defences.py smoothing --epochs 5
+
 bench-vision: $(VENV)/bench ## convnets beside plain and tuned PyTorch, skorch, Lightning, ResNet-18; 20 minutes on an idle machine
 	$(BIN)/python benchmarks/vision.py
 
