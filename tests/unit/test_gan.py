@@ -216,6 +216,12 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn(model):
     np.testing.assert_array_equal(model.sample(3, random_state=5), model.sample(3, random_state=5))
 
 
+@pytest.mark.parametrize("size", [3, 16, 40])
+def test_codes_do_not_depend_on_how_many_are_drawn(size):
+    gan = rb.GAN(code_size=size)
+    assert np.array_equal(gan.draw_codes(1, 5), gan.draw_codes(70, 5)[:1])
+
+
 def test_fit_twice_is_fit_once(model):
     again = rb.GAN(**SMALL).fit(*digits()).fit(*digits())
     np.testing.assert_array_equal(again.sample(4, random_state=0), model.sample(4, random_state=0))

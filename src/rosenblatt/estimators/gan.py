@@ -313,8 +313,12 @@ class GAN(Estimator):
 
     def draw_codes(self, n: int, random_state: int | np.random.RandomState | None = None) -> np.ndarray:
         """Codes (n, Z) from the normal distribution that samples are made of; see `decode`."""
-        source = generator(draw_seed(random_state))
-        return torch.randn(n, self.code_size, generator=source).numpy()
+        return self._normal(n, draw_seed(random_state)).numpy()
+
+    def _normal(self, n: int, seed: int) -> Tensor:
+        """Codes (n, Z), one after the other: what torch draws together depends on how many there are."""
+        source = generator(seed)
+        return torch.stack([torch.randn(self.code_size, generator=source) for _ in range(n)])
 
     def decode(self, codes: ArrayLike, y: Any = None, *, truncation: float = 1.0) -> np.ndarray:
         """Samples of given codes (N, Z): the same codes give the same samples.
@@ -357,7 +361,7 @@ class GAN(Estimator):
         return np.searchsorted(self.classes_, labels)
 
     def _draw(self, n: int, y: Any, *, seed: int, truncation: float = 1.0) -> Tensor:
-        z = torch.randn(n, self.code_size, generator=generator(seed))
+        z = self._normal(n, seed)
         return self._decode(z, self._wanted_labels("GAN.sample", y, n), truncation)
 
     @torch.no_grad()

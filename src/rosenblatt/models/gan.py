@@ -24,9 +24,9 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from rosenblatt._types import Float, Int
+from rosenblatt.layers.spectral import bounded
 
 LEAST, MOST = 4, 7
 """Side of the smallest maps."""
@@ -152,7 +152,7 @@ class Head(nn.Module):
 def _bound(module: nn.Module) -> None:
     for part in list(module.modules()):
         if isinstance(part, (nn.Conv2d, nn.Linear)):
-            spectral_norm(part)
+            bounded(part)
 
 
 # ------------------------------------------------------------------------------------------------------- style-based
