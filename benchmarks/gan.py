@@ -137,10 +137,6 @@ def _turn_ours(game, x, y, _step):
     game.turn(x, y)
 
 
-def _turn_ours(game, x, y, _step):
-    game.turn(x, y)
-
-
 def turns(repeats, steps):
     """Milliseconds a turn, alternating, of our loop and of a plain one with the same networks."""
     shapes = {"28 px, 1 channel, width 16": (28, 1, 16, 64), "64 px, 3 channels, width 16": (64, 3, 16, 32)}

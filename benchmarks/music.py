@@ -55,6 +55,7 @@ def sampling(repeats=3, tokens=1024):
     for _ in range(repeats):
         taken["cached"].append(cached())
         taken["plain"].append(plain())
+        print({name: round(values[-1], 2) for name, values in taken.items()}, flush=True)
     middle = {name: float(np.median(values)) for name, values in taken.items()}
     row = {
         "tokens": tokens, "tokens_a_second": tokens / middle["cached"], "ratio": middle["plain"] / middle["cached"],

@@ -93,7 +93,7 @@ def main():
         row["times_faster"] = row["plain_seconds"] / row["seconds"]
     passes = {method: one_pass(method, china) for method in ("johnson", "adain")}
     log = {
-        "threads": torch.get_num_threads(), "torch": torch.__version__, "pixels": list(china.shape[2:]), "gatys": rows,
+        "threads": torch.get_num_threads(), "precision": choose_precision("auto", china.device), "torch": torch.__version__, "pixels": list(china.shape[2:]), "gatys": rows,
         "plain": {"steps": len(trace), "seconds": trace[-1][0], "loss": min(loss for _, loss in trace)}, "one_pass": passes,
     }  # fmt: skip
     print(json.dumps(log, indent=1))
@@ -107,8 +107,8 @@ def write(folder, log, trace):
     lines = [
         "# Style transfer at 512 pixels",
         "",
-        "`python benchmarks/style.py --record benchmarks/records/2026-11-24_style` (SqueezeNet, china.jpg in the style of flower.jpg, "
-        f"{log['pixels'][1]} x {log['pixels'][0]}; 2 cores, AVX512-BF16, {log['threads']} threads, torch {log['torch']}).",
+        f"`python benchmarks/style.py --record {folder}` (SqueezeNet, china.jpg in the style of flower.jpg, "
+        f"{log['pixels'][1]} x {log['pixels'][0]}; {log['precision']}, {log['threads']} threads, torch {log['torch']}).",
         "Loss: content + 10 x style + total variation, in fp32 at full size; the plain loop is fp32 L-BFGS of torch at full size.",
         "",
         "| our steps | our seconds | loss reached | plain loop to the same loss | times faster (asked 1.8) |",
