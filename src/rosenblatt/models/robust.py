@@ -20,13 +20,15 @@ from rosenblatt._types import Float
 WINDOWS = 4
 WIDTHS = (16, 32)
 HIDDEN = 128
-_NARROWEST = 0.05
+_NARROWEST, _LEAK = 0.05, 0.02
 
 
 class Windows(nn.Module):
-    r"""Each channel seen through windows of its range: :math:`\min(1, \max(0, (x - a_i) / (b_i - a_i)))`.
+    r"""Each channel seen through windows of its range: with :math:`u = (x - a_i) / (b_i - a_i)` and
+    :math:`c = \min(1, \max(0, u))`, :math:`c + 0.02 (u - c)`.
 
-    What lies below a or above b does not pass: a change of a pixel that stays there changes nothing.
+    Below a and above b a change of a pixel passes as a fiftieth. With nothing of it gradients would vanish there, attacks (those
+    of the training too) would go astray, and the network would look more robust than it is.
 
     Args:
         channels: C; values are expected from 0 to 1.
@@ -45,7 +47,8 @@ class Windows(nn.Module):
         x = x.repeat_interleave(self.windows, 1)
         low = self.low.view(1, -1, 1, 1)
         wide = (self.high.view(1, -1, 1, 1) - low).clamp_min(_NARROWEST)
-        return ((x - low) / wide).clamp(0, 1)
+        u = (x - low) / wide
+        return torch.lerp(u.clamp(0, 1), u, _LEAK)
 
 
 class Robust(nn.Module):

@@ -1,0 +1,5 @@
+"""``python -m rosenblatt`` is the command ``rosenblatt``."""
+
+from rosenblatt.cli import main
+
+main()
