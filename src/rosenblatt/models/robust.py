@@ -24,8 +24,9 @@ _NARROWEST, _LEAK = 0.05, 0.02
 
 
 class Windows(nn.Module):
-    r"""Each channel seen through windows of its range: with :math:`u = (x - a_i) / (b_i - a_i)` and
-    :math:`c = \min(1, \max(0, u))`, :math:`c + 0.02 (u - c)`.
+    r"""Each channel seen through windows of its range.
+
+    .. math:: u_i = (x - a_i) / (b_i - a_i), \qquad c_i = \min(1, \max(0, u_i)), \qquad h_i = c_i + 0.02 \, (u_i - c_i)
 
     Below a and above b a change of a pixel passes as a fiftieth. With nothing of it gradients would vanish there, attacks (those
     of the training too) would go astray, and the network would look more robust than it is.

@@ -218,7 +218,7 @@ def robustness_report(
         remarks += (
             f"without it {plain.robust_accuracy:.1%} would seem to hold: {'; '.join(masked) or 'no sign of why'}",
         )
-    flags = [*found.notes, *(_flags(model, X, y, found, radii[-1], steps, queries, common) if white else ())]
+    flags = [*found.notes, *(_flags(model, X, y, found, near, radii[-1], steps, queries, common) if white else ())]
     count, right = len(found.correct), found.correct
     curve = []
     for radius in radii:
@@ -261,8 +261,8 @@ def _array(y: ArrayLike) -> np.ndarray:
 
 
 def _flags(
-    model: Any, X: ArrayLike, y: ArrayLike, found: AttackResult, eps: float, steps: int, queries: int,
-    common: dict[str, Any],
+    model: Any, X: ArrayLike, y: ArrayLike, found: AttackResult, near: AttackResult, eps: float, steps: int,
+    queries: int, common: dict[str, Any],
 ) -> list[str]:  # fmt: skip
     """Signs that the attacks, not the model, failed."""
     flags = _flags_of_gradients(model, X, y, found, common)
@@ -272,8 +272,9 @@ def _flags(
         flags.append(f"not converged: {steps} steps break {int((long & ~short).sum())} samples more than half of them")
     if common["norm"] != "l1":
         black = Square(eps=eps, queries=queries, **common)(model, X, y).success
-        if (black & ~long).sum() > max(_DOUBT * count, 1):
-            flags.append(f"a black-box attack breaks {int((black & ~long).sum())} samples that gradients do not")
+        missed = black & ~long & ~(_distance(near) <= eps)
+        if missed.sum() > max(_DOUBT * count, 1):
+            flags.append(f"a black-box attack breaks {int(missed.sum())} samples that gradients do not")
     return flags
 
 
