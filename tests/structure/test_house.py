@@ -21,7 +21,7 @@ LEVELS = [
     {"attacks"},
     {"estimators"},
     {"files", "export", "report", "eras"},
-    {"cli", "serve", "studio"},
+    {"cli", "serve", "studio", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 # `save` and `inspect` are methods for the user's sake; the imports are inside them

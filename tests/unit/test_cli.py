@@ -422,3 +422,8 @@ def test_inspect_draws_the_paths_where_the_table_has_answers(run, model, table, 
     done = run("inspect", model, tmp_path / "without.parquet", "--out", tmp_path / "without")
     assert done.code == 0, done.err
     assert drawn - {path.stem for path in (tmp_path / "without").iterdir()} == {"gradient_flow", "paths"} & drawn
+
+
+def test_the_package_is_run_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "rosenblatt", "--help"], capture_output=True, text=True, check=True)
+    assert "attack" in done.stdout
