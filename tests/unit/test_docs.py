@@ -79,6 +79,16 @@ def test_the_forecast_of_the_page_of_attacks(tmp_path):
     assert (tmp_path / "f.png").stat().st_size > 10_000
 
 
+def test_the_reviews_of_the_page_of_attacks():
+    texts, found = runpy.run_path(str(ROOT / "docs_src" / "attacked_texts.py"))["attack"]()
+    broken = {name: int(result.success.sum()) for name, result in found.items()}
+    assert found["any word"].accuracy > 0.95
+    assert broken["any word"] > 90
+    assert broken["any word"] > broken["at random"] > 75
+    assert broken["synonyms"] < 5
+    assert sum(a != b for a, b in zip(texts, found["any word"].adversarial, strict=True)) >= broken["any word"]
+
+
 def test_pages_link_to_what_exists():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):

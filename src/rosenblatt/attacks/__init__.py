@@ -23,6 +23,7 @@ from rosenblatt.attacks.smoothing import Certificate, Smoothed
 from rosenblatt.attacks.square import Square, square
 from rosenblatt.attacks.squeezing import bit_depth, jpeg, median
 from rosenblatt.attacks.table import Table
+from rosenblatt.attacks.tokens import HotFlip, Tokens, hotflip
 from rosenblatt.attacks.universal import Universal, universal
 
 __all__ = [
@@ -43,9 +44,11 @@ __all__ = [
     "ForecastAttack",
     "ForecastAttackResult",
     "HopSkipJump",
+    "HotFlip",
     "Smoothed",
     "Square",
     "Table",
+    "Tokens",
     "Transformed",
     "Universal",
     "apgd",
@@ -61,6 +64,7 @@ __all__ = [
     "fgsm",
     "fmn",
     "hop_skip_jump",
+    "hotflip",
     "jpeg",
     "median",
     "pgd",

@@ -39,6 +39,8 @@ class Victim:
 
     random: ClassVar[bool] = False
     """Whether each look differs, and the answer is a majority of draws."""
+    tokens: ClassVar[bool] = False
+    """Whether its inputs are numbers of tokens, which have no slope."""
 
     def __init__(
         self,
@@ -281,7 +283,7 @@ def victim(model: Any, *, bounds: Bounds = None, mean: Any = None, std: Any = No
         )
     raise ParameterError(
         f"attack: the model is a {type(model).__name__}; expected a classifier of rosenblatt that is attacked through its "
-        "logits (CNNClassifier, MLPClassifier, Perceptron), a torch.nn.Module or a function."
+        "logits (CNNClassifier, MLPClassifier, Perceptron, RNNClassifier), a torch.nn.Module or a function."
     )
 
 

@@ -111,6 +111,8 @@ class Attack:
     """Whether ``eps``, where there is one, is the radius of a ball that holds the result."""
     scores: ClassVar[bool] = True
     """Whether it uses more of the logits than which is the highest."""
+    tokens: ClassVar[bool] = False
+    """Whether it changes tokens, and not values."""
     _NORMS: ClassVar[tuple[str, ...]] = ("l1", "l2", "linf")
     _RULES: ClassVar[dict[str, Any]] = {}
 
@@ -165,6 +167,12 @@ class Attack:
     def _enter(self, model: Any, X: Any) -> tuple[Victim, Tensor]:
         """The victim and its inputs."""
         found = victim(model, bounds=self.bounds, mean=self.mean, std=self.std)
+        if found.tokens != self.tokens:
+            takes, gets = ("tokens", "values") if found.tokens else ("values", "tokens")
+            raise ParameterError(
+                f"{type(self).__name__}: {found.name} takes {takes}, this attack changes {gets}; expected "
+                + ("attacks.HotFlip." if found.tokens else "an RNNClassifier of texts, or a module in attacks.Tokens.")
+            )
         if self.gradient and not found.differentiable:
             raise ParameterError(
                 f"{type(self).__name__}: {found.name} gives no gradients; expected a torch.nn.Module or one of our networks. "

@@ -82,6 +82,8 @@ class TableVictim(Victim):
         )  # fmt: skip
         if base.random:
             raise ParameterError("Table: the model is random, made by attacks.eot; expected one that is not.")
+        if base.tokens:
+            raise ParameterError(f"Table: {base.name} takes tokens; expected a classifier of tables.")
         self._table, self._base, self._common = table, base, bounds
         self.notes, self.remarks = base.notes, base.remarks
         base.bounds = None  # they are looked after here, column by column

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import rosenblatt
+from rosenblatt.cli.systems import face_of
 from rosenblatt.cli.train import check_output, show
 from rosenblatt.cli.use import read_inputs
 from rosenblatt.errors import ParameterError
@@ -71,7 +72,7 @@ def attack(
         if out.suffix not in (".html", ".json"):
             raise ParameterError(f"{out}: a robustness report is .html or .json. Choose one of them.")
     estimator = rosenblatt.load(model)
-    if not hasattr(estimator, "_victim"):
+    if not hasattr(estimator, "_victim") or face_of(estimator) is not None:
         raise ParameterError(
             f"attack: {model} is a {type(estimator).__name__}; expected a classifier of tables or pictures."
         )

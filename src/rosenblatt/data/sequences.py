@@ -134,6 +134,42 @@ def encode_texts(texts: Sequence[str], units: str, symbols: Sequence[str]) -> li
     return [tokens if len(tokens) else np.array([UNKNOWN], np.int32) for tokens in found]
 
 
+def is_word(unit: str) -> bool:
+    """Whether a unit of "words" is a word; else it is a sign."""
+    return re.match(r"\w", unit) is not None
+
+
+def exchanged(text: str, units: str, symbols: Sequence[str], changes: dict[int, int]) -> str:
+    """A text with other tokens at some places; what stays keeps its case and its spaces.
+
+    Args:
+        text: As it was.
+        units: "characters", "words" or "bytes".
+        symbols: As of `encode_texts`.
+        changes: Place of a unit -> token that is to stand there.
+
+    Example:
+        >>> exchanged("A good film.", "words", ["good", "bad"], {1: 3})
+        'A bad film.'
+    """
+    if not changes:
+        return text
+    if units == "bytes":
+        data = bytearray(units_of(text, units))
+        for place, token in changes.items():
+            data[place] = token - 2
+        return data.decode("utf-8", "surrogatepass")
+    if units == "characters":
+        return "".join(symbols[changes[i] - 2] if i in changes else unit for i, unit in enumerate(text))
+    # some letters become two in lower case, and then their places differ
+    source = text if len(text.lower()) == len(text) else text.lower()
+    spans = [match.span() for match in _WORD.finditer(text.lower())]
+    for place in sorted(changes, reverse=True):
+        start, stop = spans[place]
+        source = source[:start] + symbols[changes[place] - 2] + source[stop:]
+    return source
+
+
 # ------------------------------------------------------------------------------------------------------ reading
 
 

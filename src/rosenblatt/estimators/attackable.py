@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from rosenblatt import _validate
 from rosenblatt.attacks.forecast import SeriesVictim
 from rosenblatt.attacks.model import Bounds, Victim
+from rosenblatt.attacks.tokens import STAYS, TokenVictim
 from rosenblatt.data.pictures import as_pictures
+from rosenblatt.data.sequences import UNKNOWN, Sequences, encode_texts, exchanged, is_word, read_sequences
 from rosenblatt.data.sources import PictureSource
-from rosenblatt.errors import ParameterError
+from rosenblatt.errors import DataError, ParameterError, ShapeError
 from rosenblatt.estimators.cnn_inputs import blocks
 from rosenblatt.estimators.members import Member
 from rosenblatt.train.forecast import scale_of
@@ -91,6 +93,91 @@ def picture_victim(
     )  # fmt: skip
 
 
+def text_victim(estimator: Any, bounds: Bounds) -> TokenVictim:
+    """A recurrent classifier of texts. Words stand for words and signs for signs; of bytes only printable ASCII changes.
+
+    So each changed text is read as the tokens that it was made of.
+
+    Args:
+        estimator: The fitted classifier.
+        bounds: None.
+
+    Raises:
+        ParameterError: Bounds, which mean nothing here.
+    """
+    if bounds is not None:
+        raise ParameterError(f"attack: bounds={bounds!r} of texts; expected None.")
+    units, symbols, module = estimator.units, estimator.symbols_, estimator.module_
+    if units == "bytes":
+        kinds = [0 if 32 <= byte < 127 else STAYS for byte in range(256)]
+        number = {chr(byte): byte + 2 for byte in range(128)} | {byte: byte + 2 for byte in range(256)}
+    else:
+        kinds = [int(units == "words" and is_word(symbol)) for symbol in symbols]
+        number = {symbol: place for place, symbol in enumerate(symbols, UNKNOWN + 1)}
+
+    def encode(X: Any) -> Tensor:
+        texts = read_sequences(X, None, who="attack")
+        if not isinstance(texts[0], str):
+            raise DataError("attack: X holds numbers, fit saw texts; expected the same.")
+        data = Sequences.of(encode_texts(texts, units, symbols))
+        return data.padded(torch.arange(len(data)))
+
+    def write(tokens: Tensor, X: Any) -> list[str]:
+        clean = encode(X)
+        return [
+            exchanged(text, units, symbols, {int(i): int(row[i]) for i in (row != own).nonzero()[:, 0]})
+            for text, row, own in zip(read_sequences(X, None, who="attack"), tokens.cpu(), clean, strict=True)
+        ]
+
+    return TokenVictim(
+        _without_cudnn(module), embedding=module.embedding, kinds=torch.tensor([STAYS, STAYS, *kinds]),
+        token=number.__getitem__, module=module, classes=estimator.classes_, encode=encode, write=write,
+        name=type(estimator).__name__,
+    )  # fmt: skip
+
+
+def sequence_victim(estimator: Any, bounds: Bounds) -> Victim:
+    """A recurrent classifier of series of numbers, which must be of one length here.
+
+    Args:
+        estimator: The fitted classifier.
+        bounds: Of the numbers, or None for no bounds.
+    """
+    device = torch.device(estimator.device_)
+    mean, deviation = (torch.from_numpy(v).to(device) for v in (estimator.input_mean_, estimator.input_deviation_))
+    forward = _without_cudnn(estimator.module_)
+
+    def encode(X: Any) -> Tensor:
+        parts = read_sequences(X, None, who="attack")
+        if isinstance(parts[0], str):
+            raise DataError("attack: X holds texts, fit saw numbers; expected the same.")
+        if len({len(part) for part in parts}) > 1 or parts[0].shape[1] != estimator.n_inputs_:
+            raise ShapeError(
+                f"attack: sequences of shapes {parts[0].shape}, {parts[-1].shape} ...; expected all of one length and "
+                f"{estimator.n_inputs_} numbers a step. Attack those of each length by themselves."
+            )
+        x = np.stack(parts)
+        return torch.from_numpy(x[:, :, 0] if np.ndim(X) == 2 else x)
+
+    def logits(x: Tensor) -> Tensor:
+        return forward(((x[:, :, None] if x.ndim == 2 else x) - mean) / deviation)
+
+    return Victim(
+        logits, bounds=bounds, module=estimator.module_, classes=estimator.classes_, encode=encode, device=device,
+        decode=lambda x: x.cpu().numpy(), name=type(estimator).__name__,
+    )  # fmt: skip
+
+
+def _without_cudnn(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The fused recurrent kernels of CUDA have no gradient in eval mode; PyTorch's own have."""
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.backends.cudnn.flags(enabled=False):
+            return module(x).float()
+
+    return forward
+
+
 def series_victim(estimator: Any, member: Member, horizon: int) -> SeriesVictim:
     """A forecaster at the end of one series: what ``predict(y=...)`` does, as a function of the history that has a gradient.
 
@@ -117,7 +204,6 @@ def series_victim(estimator: Any, member: Member, horizon: int) -> SeriesVictim:
         filled = scaled.gather(1, source.expand(len(v), -1, -1))[:, -length:]
         window = torch.cat([filled, rest[:length, targets:].expand(len(v), -1, -1)], -1)
         x = torch.cat([window, rest[length:].expand(len(v), -1, -1)], 1).float()
-        # the fused recurrent kernels of CUDA have no gradient in eval mode
         with torch.backends.cudnn.flags(enabled=False):
             out = rollout.medians(x, horizon).double() * deviation + mean
         return out.exp() if log else out

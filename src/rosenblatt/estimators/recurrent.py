@@ -281,6 +281,13 @@ class RNNClassifier(ClassifierMixin, Estimator):
         """
         return float(accuracy_score(y, self.predict(X, lengths=lengths), sample_weight=sample_weight))
 
+    def _victim(self, bounds: tuple[float, float] | None) -> Any:
+        """Logits for `rosenblatt.attacks`: of tokens, or of numbers as they come."""
+        from rosenblatt.estimators.attackable import sequence_victim, text_victim
+
+        self._check_fitted("predict")
+        return sequence_victim(self, bounds) if self.symbols_ is None else text_victim(self, bounds)
+
     # ------------------------------------------------------------------------------- summary and model file
 
     def _title(self) -> str:
