@@ -8,6 +8,7 @@ from torch import nn
 import rosenblatt as rb
 from rosenblatt.attacks import PGD, ForecastAttack
 from rosenblatt.attacks.forecast import ascend
+from rosenblatt.attacks.projection import Ball
 from rosenblatt.errors import DataError, NonFiniteError, NotFittedError, ParameterError, ShapeError
 
 T = np.arange(150)
@@ -72,10 +73,10 @@ def test_the_linear_layer_moves_by_the_dual_norm(quick):
 def test_the_ascent_on_a_linear_function_is_the_dual_norm():
     w = torch.tensor([[[1.0], [-3.0], [0.5]]], dtype=torch.float64)
     for norm, dual in (("linf", 4.5), ("l2", float(w.norm())), ("l1", 3.0)):
+        zero = torch.zeros(1, 3, 1, dtype=torch.float64)
         best, gain = ascend(
-            lambda d: (w * d).sum(1, keepdim=True), torch.zeros(1, 3, 1, dtype=torch.float64), lambda f: f[:, 0, 0],
-            eps=0.4, norm=norm, steps=100,
-        )  # fmt: skip
+            lambda d: (w * d).sum(1, keepdim=True), zero, lambda f: f[:, 0, 0], Ball(zero, 0.4, norm, None), steps=100
+        )
         assert float(gain) == pytest.approx(0.4 * dual, rel=1e-3)
         assert float((w * best).sum()) == pytest.approx(float(gain))
 

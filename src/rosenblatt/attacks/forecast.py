@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rosenblatt._types import ArrayLike
 from rosenblatt._validate import NONE, Choice, Number, parameter
 from rosenblatt.attacks.pgd import start_at, step_of
-from rosenblatt.attacks.projection import NORMS, Box, project, size, steepest
+from rosenblatt.attacks.projection import NORMS, Ball, Box, size, spread, steepest
 from rosenblatt.attacks.streams import keys_of, normal, signs
 from rosenblatt.errors import DataError, NonFiniteError, ParameterError, ShapeError
 from rosenblatt.train.saliency import at_rest
@@ -100,11 +100,9 @@ def ascend(
     forecast: Callable[[Tensor], Tensor],
     starts: Tensor,
     gain: Callable[[Tensor], Tensor],
+    ball: Ball,
     *,
-    eps: float,
-    norm: str = "linf",
     steps: int = 50,
-    bounds: Box | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Walk changes up a gain within a ball around no change.
 
@@ -112,27 +110,25 @@ def ascend(
         forecast: Changes (N, ...) to forecasts (N, H, K).
         starts: First changes (N, ...), in the ball.
         gain: Forecasts to what is to grow (N,).
-        eps: Radius.
-        norm: "l1", "l2" or "linf".
+        ball: Of changes, around none, one a start.
         steps: Gradient steps.
-        bounds: Of the changes, or None.
 
     Returns:
         The best change of each start and its gain (N,).
     """
-    z, zero = starts, torch.zeros_like(starts)
+    z, reach = starts, 5 / steps * spread(ball.eps, starts)
     best, most = starts.clone(), torch.full((len(starts),), -torch.inf, dtype=torch.float64, device=starts.device)
     for step in range(steps + 1):
         with torch.enable_grad():
             z = z.detach().requires_grad_()
             gains = gain(forecast(z)).double()
-            g = torch.autograd.grad(gains.sum(), z)[0] if gains.requires_grad else zero
+            g = torch.autograd.grad(gains.sum(), z)[0] if gains.requires_grad else torch.zeros_like(starts)
         z, gains = z.detach(), gains.detach()
         better = gains > most
         best[better], most[better] = z[better], gains[better]
         if step < steps:
-            length = 5 * eps / steps * (1 - step / steps)  # 2.5 eps in all, fine at the end: a path is reached inside
-            z = project(z + length * step_of(g, norm), zero, eps, norm, bounds)
+            # 2.5 eps in all, fine at the end: a path is reached inside the ball
+            z = ball.nearest(z + reach * (1 - step / steps) * step_of(g, ball.norm))
     return best, most
 
 
@@ -226,10 +222,8 @@ class ForecastAttack:
             with torch.no_grad():
                 clean = moved(torch.zeros_like(history)[None])[0]  # H K
             aim = _aim(clean, truth, towards)
-            starts = self._starts(moved, history, box)
-            best, gains = ascend(
-                moved, starts, aim.gain, eps=self.eps, norm=self.norm, steps=self.steps, bounds=box
-            )  # fmt: skip
+            ball = self._ball(2 + self.restarts, history, box)
+            best, gains = ascend(moved, self._starts(moved, ball), aim.gain, ball, steps=self.steps)
             d = self._settled(best[gains.argmax()], history, unit)
             with torch.no_grad():
                 attacked = moved(d[None])[0]
@@ -264,31 +258,31 @@ class ForecastAttack:
         no_step = torch.zeros_like(unit)
         return Box((low - history) / unit, (high - history) / unit, held=held, step=no_step)
 
-    def _starts(self, moved: Callable[[Tensor], Tensor], history: Tensor, box: Box) -> Tensor:
+    def _ball(self, count: int, history: Tensor, box: Box) -> Ball:
+        return Ball(torch.zeros_like(history).expand(count, -1, -1), self.eps, self.norm, box)
+
+    def _starts(self, moved: Callable[[Tensor], Tensor], ball: Ball) -> Tensor:
         """The steepest way of the mean forecast up and down, and random points (2 + restarts, T, K)."""
-        zero = torch.zeros_like(history)[None]
+        zero = ball.x[:1]
         with torch.enable_grad():
             d = zero.clone().requires_grad_()
             mean = moved(d).mean()
             slope = torch.autograd.grad(mean, d)[0] if mean.requires_grad else zero
-        slope = torch.where(box.held, 0.0, slope)
-        ways = torch.cat([slope, -slope])
-        many = zero.expand(2 + self.restarts, -1, -1)
-        steep = project(self.eps * steepest(ways, self.norm), many[:2], self.eps, self.norm, box)
+        slope = torch.where(ball.bounds.held, 0.0, slope)
+        rows = torch.arange(len(ball.x))
+        steep = ball.of(rows[:2]).nearest(self.eps * steepest(torch.cat([slope, -slope]), self.norm))
         if not self.restarts:
             return steep
         keys = keys_of(self.random_state, torch.arange(self.restarts))
-        radii = torch.full((self.restarts,), self.eps, dtype=torch.float64)
-        return torch.cat([steep, start_at(many[2:], radii, self.norm, box, keys, 0)])
+        return torch.cat([steep, start_at(ball.of(rows[2:]), keys, 0)])
 
     def _noise(self, history: Tensor, box: Box) -> Tensor:
         """Random changes (32, T, K) at the end of the ball."""
         keys = keys_of(self.random_state, torch.arange(_NOISES) + self.restarts)
-        shape = history.shape
-        d = signs(keys, 5, shape) if self.norm == "linf" else normal(keys, 5, shape)
+        d = signs(keys, 5, history.shape) if self.norm == "linf" else normal(keys, 5, history.shape)
         d = torch.where(box.held, 0.0, d.double())
         d = self.eps * d / size(d, self.norm).clamp_min(1e-300)[:, None, None]
-        return project(d, torch.zeros_like(d), self.eps, self.norm, box)
+        return self._ball(_NOISES, history, box).nearest(d)
 
     def _difference(self, d: Tensor, history: Tensor, unit: Tensor) -> Tensor:
         """The change that the sum of history and change has, in floats."""
