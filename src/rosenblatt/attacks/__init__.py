@@ -17,6 +17,7 @@ from rosenblatt.attacks.fmn import DDN, FMN, ddn, fmn
 from rosenblatt.attacks.forecast import ForecastAttack, ForecastAttackResult
 from rosenblatt.attacks.hop_skip_jump import HopSkipJump, hop_skip_jump
 from rosenblatt.attacks.inner import worst
+from rosenblatt.attacks.patch import Patch, patch
 from rosenblatt.attacks.pgd import PGD, pgd
 from rosenblatt.attacks.result import Attack, AttackResult
 from rosenblatt.attacks.smoothing import Certificate, Smoothed
@@ -45,6 +46,7 @@ __all__ = [
     "ForecastAttackResult",
     "HopSkipJump",
     "HotFlip",
+    "Patch",
     "Smoothed",
     "Square",
     "Table",
@@ -67,6 +69,7 @@ __all__ = [
     "hotflip",
     "jpeg",
     "median",
+    "patch",
     "pgd",
     "square",
     "universal",

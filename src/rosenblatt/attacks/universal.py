@@ -3,7 +3,7 @@ r"""One perturbation for all samples of a set, and for others that it never saw.
 .. math:: \max_{\|\delta\| \le \varepsilon} \; \frac1N \sum_{i=1}^N \min\big( L(x_i + \delta, y_i), \beta \big)
 
 by gradient steps on small batches, with momentum, each back into the ball. The cap :math:`\beta` keeps a few samples that are
-already lost from taking all of the perturbation; here it is what guessing costs, ln K.
+already lost from taking all of the perturbation; here it is what guessing costs, ln K, or 1.
 
 References: the perturbation: Moosavi-Dezfooli, Fawzi, Fawzi & Frossard 2017, arXiv:1610.08401, section 3; its training: Shafahi
 et al. 2020, arXiv:1811.11304, section 3 and algorithm 1.
@@ -100,7 +100,7 @@ def climb(
 
 
 def _capped(logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
-    return cross_entropy(logits, y, target).clamp_max(math.log(logits.shape[1]))
+    return cross_entropy(logits, y, target).clamp_max(max(1.0, math.log(logits.shape[1])))
 
 
 def universal(
