@@ -161,6 +161,18 @@ def test_panels_covariates_and_missing_values():
         assert found[name].error[1] > found[name].noise
 
 
+def test_a_truth_for_each_series_of_a_panel(quick):
+    panel = {"a": WAVE, "b": 2 * WAVE}
+    truth = {"a": np.full(6, 9.0), "b": np.full(6, 22.0)}
+    found = ForecastAttack(steps=5)(quick, panel, truth=truth, towards={"a": "up", "b": [20.0] * 6})
+    clean = quick.predict(y=panel)
+    for name in panel:
+        assert found[name].error[0] == pytest.approx(np.abs(clean[name] - truth[name]).mean())
+    assert (found["a"].attacked.mean() > clean["a"].mean(), found["b"].gap is not None) == (True, True)
+    with pytest.raises(DataError, match="truth has nothing for the series 'b'"):
+        ForecastAttack()(quick, panel, truth={"a": truth["a"]})
+
+
 @pytest.mark.parametrize("options", [{"strategy": "recursive"}, {"transform": "log"}, {"subtract": "season"}], ids=str)
 def test_every_way_of_forecasting(options):
     model = rb.Forecaster(**QUICK, **options).fit(WAVE)

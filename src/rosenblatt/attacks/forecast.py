@@ -10,7 +10,7 @@ that one is a fixed point of the ascent, so it starts from the steepest ways up 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,8 +186,9 @@ class ForecastAttack:
         Args:
             model: A fitted `rosenblatt.Forecaster`.
             y: The history, as for ``model.predict(y=...)``.
-            truth: What came, (H,) or (H, K): the error against it grows. None: the forecast goes away from the clean one.
-            towards: "up" or "down", or the path (H,) or (H, K) that the forecast is to follow instead.
+            truth: What came, (H,) or (H, K): the error against it grows. None: the forecast goes away from the clean one. Of a
+                panel a dict name -> values.
+            towards: "up" or "down", or the path (H,) or (H, K) that the forecast is to follow instead; of a panel also a dict.
             past: Covariates as of ``predict``; they do not change.
             future: The same.
             horizon: Steps; None takes the forecaster's.
@@ -206,7 +207,10 @@ class ForecastAttack:
                 "Classifiers are attacked with attacks.PGD and the others."
             )
         victims = model._series_victims(y, past, future, horizon)
-        found = {victim.name: self._attack(victim, truth, towards) for victim in victims}
+        found = {
+            v.name: self._attack(v, _of_series("truth", truth, v.name), _of_series("towards", towards, v.name))
+            for v in victims
+        }
         return found if any(found) else found[""]
 
     def _attack(self, victim: SeriesVictim, truth: Any, towards: Any) -> ForecastAttackResult:
@@ -327,6 +331,14 @@ def _aim(clean: Tensor, truth: Any, towards: Any) -> _Aim:
     if path is not None and not torch.isfinite(path).all():
         raise NonFiniteError("ForecastAttack: towards holds NaN or infinity; expected a finite path.")
     return _Aim(reference, path, None)
+
+
+def _of_series(word: str, given: Any, name: str) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    if name not in given:
+        raise DataError(f"ForecastAttack: {word} has nothing for the series {name!r}; expected one entry a series.")
+    return given[name]
 
 
 def _path(values: Any, clean: Tensor, name: str) -> Tensor:
