@@ -42,7 +42,12 @@ def test_the_page_of_attacks_draws_its_pictures(tmp_path):
     assert found.accuracy[0] > 0.9
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < 0.3
-    assert {path.name for path in tmp_path.iterdir()} == {"attacks.png", "robustness.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "attacks.png",
+        "boundary.png",
+        "robustness.png",
+        "universal.png",
+    }
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

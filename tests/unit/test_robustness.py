@@ -64,7 +64,7 @@ def test_pictures_survive_rounding_and_the_report_is_written(cnn, tmp_path):
     assert "still wrong as 8 bits" in str(found)
     page = found.write(tmp_path / "a.html").read_text()
     assert found.headline in page
-    assert page.count("<img") == (1 if found.flags else 2)
+    assert page.count("<img") == (2 if found.flags else 3)
     held = json.loads(found.write(tmp_path / "a.json").read_text())
     assert (held["samples"], held["norm"], len(held["curve"])) == (50, "linf", 2)
     with pytest.raises(OutputError, match="exists already"):

@@ -222,6 +222,11 @@ class Victim:
             return x.to(X.device)
         return x.cpu().numpy()
 
+    def again(self, adversarial: Any) -> Tensor:
+        """What `decode` gave, as a tensor of inputs again: pictures of an estimator come back with their channels last."""
+        x = torch.as_tensor(adversarial).to(self.device)
+        return x.permute(0, 3, 1, 2) if self._decode is not None and x.ndim == 4 else x
+
     def codes(self, y: Any, count: int, classes: int, *, name: str = "y") -> Tensor:
         """Labels as numbers of the logits.
 

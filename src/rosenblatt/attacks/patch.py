@@ -156,13 +156,11 @@ class PatchResult(SharedResult):
     Attributes:
         patch: Its values as X is, a square; of a round one what is outside of the circle is not used.
         shape: "round" or "square".
-        channels_first: Whether its axes are C H W.
         range: Lowest and highest value.
     """
 
     patch: Any = None
     shape: str = "round"
-    channels_first: bool = False
     range: tuple[float, float] = (0.0, 1.0)
 
     def picture(self, side: int = 256) -> np.ndarray:
@@ -274,6 +272,5 @@ class Patch(Trained):
     def result(self, found: Victim, shared: Tensor, X: Any, fields_: dict[str, Any]) -> PatchResult:
         """With the patch as X is."""
         return PatchResult(
-            **fields_, patch=found.decode(shared, X)[0], shape=self.shape, channels_first=found.classes is None,
-            range=found.bounds,
+            **fields_, patch=found.decode(shared, X)[0], shape=self.shape, range=found.bounds,
         )  # fmt: skip

@@ -175,10 +175,12 @@ class SharedResult(AttackResult):
     Attributes:
         laid: What lays it on samples.
         target: The one wanted class that it was trained for, or None.
+        channels_first: Of pictures, whether their axes are N C H W.
     """
 
     laid: Laid | None = None
     target: Any = None
+    channels_first: bool = True
 
     def on(self, model: Any, X: Any, y: Any, *, target: Any = None) -> AttackResult:
         """The same on other samples, or on another network; nothing is trained.
@@ -251,9 +253,9 @@ class Trained(Attack):
         laid = Laid(lay=self.layer(shared), norm=self.norm, random_state=self.random_state, **common)
         done = laid(model, X, y, target=target)
         done.queries[rows.cpu().numpy()] += seen.cpu().numpy()
-        return self.result(
-            found, shared, X, {**vars(done), "laid": laid, "target": target if np.ndim(target) == 0 else None}
-        )
+        one = target if np.ndim(target) == 0 else None
+        about = {**vars(done), "laid": laid, "target": one, "channels_first": found.classes is None}
+        return self.result(found, shared, X, about)
 
     def train(
         self, found: Victim, x: Tensor, y: Tensor, *, target: Tensor | None, keys: Tensor

@@ -5,6 +5,7 @@ All functions that draw return a matplotlib ``Figure`` and touch neither pyplot 
 
 from __future__ import annotations
 
+from rosenblatt.report.boundary import Plane, boundary_map, boundary_plane, shared_pictures
 from rosenblatt.report.gradients import gradient_flow, gradient_norms
 from rosenblatt.report.html import Section, write_html
 from rosenblatt.report.networks import activations, dead_units, feature_maps, filters, inspect_pictures
@@ -14,10 +15,13 @@ from rosenblatt.report.smoothing import SmoothingReport, smoothing_report
 from rosenblatt.report.story import demo_report
 
 __all__ = [
+    "Plane",
     "RobustnessReport",
     "Section",
     "SmoothingReport",
     "activations",
+    "boundary_map",
+    "boundary_plane",
     "confusion",
     "dead_units",
     "demo_report",
@@ -30,6 +34,7 @@ __all__ = [
     "learning_curves",
     "most_confident_mistakes",
     "robustness_report",
+    "shared_pictures",
     "smoothing_report",
     "worst_mistakes",
     "write_html",

@@ -18,13 +18,14 @@ import torch
 
 from rosenblatt._types import ArrayLike, PathLike
 from rosenblatt._validate import Number, parameter, write_whole
-from rosenblatt.attacks import APGD, FAB, PGD, AttackResult, Ensemble, Square, Transformed
+from rosenblatt.attacks import APGD, FAB, PGD, AttackResult, Ensemble, Square, Table, Transformed
 from rosenblatt.attacks.gradients import ascent
 from rosenblatt.attacks.model import victim
 from rosenblatt.attacks.objectives import margin
 from rosenblatt.attacks.projection import Box
 from rosenblatt.errors import ParameterError
 from rosenblatt.metrics.share import wilson
+from rosenblatt.report.boundary import boundary_map
 from rosenblatt.report.canvas import BLUE, INK, as_shown, bare, new_figure, plain, show_signed, word
 from rosenblatt.report.html import Section, write_html
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _DOUBT = 0.01
 """Share of the samples on which two attacks may differ before it is flagged."""
 _WORST = 6
+_LIVE = ("_found", "_clean", "_model", "_common")
+"""What a report keeps for its pictures."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class RobustnessReport:
     remarks: tuple[str, ...]
     _found: AttackResult = field(repr=False, compare=False)
     _clean: ArrayLike = field(repr=False, compare=False)
+    _model: Any = field(repr=False, compare=False)
+    _common: dict[str, Any] = field(repr=False, compare=False)
 
     @property
     def headline(self) -> str:
@@ -80,7 +85,7 @@ class RobustnessReport:
 
     def as_dict(self) -> dict[str, Any]:
         """All numbers, for JSON; with a flag the robust accuracies are None."""
-        fields = {k: v for k, v in asdict(replace(self, _found=None, _clean=None)).items() if not k.startswith("_")}
+        fields = {k: v for k, v in asdict(replace(self, **dict.fromkeys(_LIVE))).items() if not k.startswith("_")}
         if self.flags:
             fields["curve"] = [{**row, "robust_accuracy": None, "low": None, "high": None} for row in self.curve]
         return {"headline": self.headline, **fields}
@@ -132,6 +137,15 @@ class RobustnessReport:
             bare(grid[2, column], f"{self.norm} {self._found.norms[row]:.3g}").imshow(as_shown(bad[row]), cmap="gray")
         return figure
 
+    def boundary(self) -> Figure | None:
+        """What the network answers around the least changed input; see `rosenblatt.report.boundary_map`.
+
+        None for a `rosenblatt.attacks.Table`, and where none was broken.
+        """
+        if isinstance(self._model, Table) or not self._found.success.any():
+            return None
+        return boundary_map(self._model, self._clean, self._found, cells=41, **self._common)
+
     def write(self, path: PathLike, *, overwrite: bool = False) -> Path:
         """Write the report, by its suffix: a page (.html) or the numbers (.json).
 
@@ -156,6 +170,13 @@ class RobustnessReport:
         if (drawn := self.pictures()) is not None:
             said = "Pictures, what was added to them in red and blue, and the sums, which the network gets wrong."
             sections.append(Section("Least changed, and wrong", figure=drawn, alt=said))
+        if (drawn := self.boundary()) is not None:
+            said = "Regions of the classes on a plane; the sample and its adversarial point lie on two sides of a boundary."
+            caption = (
+                "A plane through the least changed input (circle) and its wrong point (cross). Colours are the answers, paler "
+                "where the margin is small. Points are not clipped to the bounds."
+            )
+            sections.append(Section("Around the least changed", figure=drawn, alt=said, caption=caption))
         sections.append(Section("Cost", text=str(self).splitlines()[-1:]))
         return write_html(path, "Robustness", sections, overwrite=overwrite)
 
@@ -232,7 +253,7 @@ def robustness_report(
         samples=count, norm=norm, accuracy=(hits / count, *wilson(hits, count)), curve=curve, flags=tuple(flags),
         median_norm=float(np.median(distance[wrong])) if wrong.any() else None, queries=asked,
         seconds=time.perf_counter() - started, survival=_survival(model, y, found, common),
-        remarks=remarks, _found=found, _clean=X,
+        remarks=remarks, _found=found, _clean=X, _model=model, _common={"bounds": bounds, "mean": mean, "std": std},
     )  # fmt: skip
 
 
@@ -248,8 +269,7 @@ def _survival(model: Any, y: ArrayLike, found: AttackResult, common: dict[str, A
         return None
     pictures = found.rounded()[found.success]
     x = torch.from_numpy(pictures).double().div(255).float().to(judge.device)
-    if judge.classes is not None:
-        x = x.permute(0, 3, 1, 2)
+    x = judge.again(x)
     with judge.at_rest(), torch.no_grad():
         logits = judge.judge(x)
         codes = judge.codes(_array(y)[found.success], len(x), logits.shape[1])
