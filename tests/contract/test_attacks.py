@@ -25,6 +25,7 @@ from rosenblatt.attacks import (
     Ensemble,
     HopSkipJump,
     Square,
+    Transfer,
 )  # fmt: skip
 from rosenblatt.attacks.apgd import checkpoints
 from rosenblatt.attacks.model import victim as victim_of
@@ -42,6 +43,10 @@ BUDGET = [
     *(APGD(eps=EPS[n], norm=n, steps=30 if n == "l1" else 12) for n in EPS),
     APGD(eps=0.15, steps=20, objective="dlr", targets=2),
     *(Square(eps=EPS[n], norm=n, queries=80) for n in ("linf", "l2")),
+    *(
+        Transfer(eps=EPS[n], norm=n, momentum=m, kernel=k)
+        for n, m, k in (("linf", 1.0, 1), ("linf", 0.0, 3), ("l2", 0.5, 3))
+    ),
     *(Ensemble(eps=EPS[n], norm=n, steps=8, targets=2, queries=15) for n in EPS),
 ]
 LEAST = [
@@ -248,6 +253,8 @@ def test_the_optimum_on_a_linear_model(attack, shape, n):
     w = (net[1].weight[0] - net[1].weight[1]).detach()
     dual = {"l1": w.abs().max(), "l2": w.norm(), "linf": w.abs().sum()}
     wide = attacks_of(attack, bounds=(-100.0, 100.0))
+    if isinstance(attack, Transfer):  # no pictures here
+        wide = attacks_of(wide, diversity=0, kernel=1)
     if attack.norm == "l0":
         found = wide(net, x, y)
         assert found.success.all()

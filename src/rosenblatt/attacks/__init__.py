@@ -20,11 +20,14 @@ from rosenblatt.attacks.inner import worst
 from rosenblatt.attacks.patch import Patch, patch
 from rosenblatt.attacks.pgd import PGD, pgd
 from rosenblatt.attacks.result import Attack, AttackResult
+from rosenblatt.attacks.several import several
 from rosenblatt.attacks.smoothing import Certificate, Smoothed
 from rosenblatt.attacks.square import Square, square
 from rosenblatt.attacks.squeezing import bit_depth, jpeg, median
 from rosenblatt.attacks.table import Table
 from rosenblatt.attacks.tokens import HotFlip, Tokens, hotflip
+from rosenblatt.attacks.transfer import Transfer, transfer
+from rosenblatt.attacks.transferred import transferred
 from rosenblatt.attacks.universal import Universal, universal
 
 __all__ = [
@@ -51,6 +54,7 @@ __all__ = [
     "Square",
     "Table",
     "Tokens",
+    "Transfer",
     "Transformed",
     "Universal",
     "apgd",
@@ -71,7 +75,10 @@ __all__ = [
     "median",
     "patch",
     "pgd",
+    "several",
     "square",
+    "transfer",
+    "transferred",
     "universal",
     "worst",
 ]

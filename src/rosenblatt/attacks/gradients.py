@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rosenblatt.attacks.projection import spread
 from rosenblatt.errors import ParameterError
 
 
@@ -20,19 +21,50 @@ def _refuse(x: Tensor, out: Tensor) -> None:
 
 
 def ascent(
-    model: Any, x: Tensor, y: Tensor, target: Tensor | None, objective: Callable[..., Tensor]
+    model: Any,
+    x: Tensor,
+    y: Tensor,
+    target: Tensor | None,
+    objective: Callable[..., Tensor],
+    *,
+    before: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Gradient (N, ...) of the objective of each sample, and the logits (N, K) without a graph.
+
+    Args:
+        model: Inputs to logits. Where it has ``each``, from inputs to the logits of several models, the objective is the average
+            of theirs.
+        x: Inputs.
+        y: Labels (N,).
+        target: Wanted labels (N,), or None.
+        objective: Of logits, labels and wanted labels.
+        before: A differentiable change of the inputs on their way to the model, or None.
 
     Raises:
         ParameterError: The model is not differentiable.
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        logits = model(x)
-        _refuse(x, logits)
-        (g,) = torch.autograd.grad(objective(logits, y, target).sum(), x)
-    return g, logits.detach()
+        seen = x if before is None else before(x)
+        every = model.each(seen) if hasattr(model, "each") else [model(seen)]
+        for logits in every:
+            _refuse(x, logits)
+        value = sum(objective(logits, y, target).sum() for logits in every) / len(every)
+        (g,) = torch.autograd.grad(value, x)
+    return g, (sum(every) / len(every)).detach()
+
+
+def accumulated(sum_: Tensor, g: Tensor, share: float) -> Tensor:
+    r"""Momentum of gradients of length one: :math:`\mu g_t + \nabla / \|\nabla\|_1`, the norm as a mean over coordinates.
+
+    Args:
+        sum_: What has been summed so far (N, ...).
+        g: The new gradient.
+        share: Of the sum that is kept.
+
+    Reference: Dong et al. 2018, arXiv:1710.06081, eq. 6.
+    """
+    return share * sum_ + g / spread(g.flatten(1).abs().mean(1).clamp_min(1e-30), g)
 
 
 def jacobian(model: Any, x: Tensor, y: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rosenblatt._validate import BOOL, NONE, Choice, Number
-from rosenblatt.attacks.gradients import ascent
+from rosenblatt.attacks.gradients import accumulated, ascent
 from rosenblatt.attacks.model import Victim
 from rosenblatt.attacks.objectives import OBJECTIVES, reached
 from rosenblatt.attacks.projection import Ball, radii, size, spread, steepest
@@ -112,9 +112,7 @@ def pgd(
             if step == steps or not len(open_):
                 continue
             if momentum:
-                mean = g.flatten(1).abs().mean(1).clamp_min(1e-30)
-                sum_ = momentum * sum_ + g / spread(mean, g)
-                g = sum_
+                g = sum_ = accumulated(sum_, g, momentum)
             z = ball.nearest(z + move * step_of(g, norm))
     return Found(best, queries)
 
