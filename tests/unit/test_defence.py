@@ -265,6 +265,12 @@ def test_two_processes_defend_one_network(digits):
     assert PGD(eps=0.1, steps=10)(model, X[1200:1400], y[1200:1400]).robust_accuracy > 0.4
 
 
+def test_colours_that_augmentation_takes_out_of_the_bounds_come_back():
+    X = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    plan = Plan(defence="pgd,eps=0.1,steps=1", augment="flip+pca+colour")
+    assert CNNClassifier(epochs=1, random_state=0, verbose=0, plan=plan).fit(X, np.arange(40) % 2).n_iter_ == 1
+
+
 def test_float_pictures_need_bounds(digits):
     X, y = digits[0][:100] / 255.0, digits[1][:100]
     with pytest.raises(ParameterError, match=r"nothing says what a pixel may be.*'fast,eps=0.1,low=0,high=1'"):

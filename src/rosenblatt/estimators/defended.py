@@ -66,6 +66,8 @@ class Defended:
             done: Share of the run that is behind.
         """
         x, eps = self.enter(x), self._radius(done)
+        if self.bounds is not None:  # augmentation of colours may leave them
+            x = x.clamp(*self.bounds)
         if self.defence.method == "noise":
             return self.loss(network(self.prepare(x + eps * torch.randn_like(x))), y, weight)
         if self.defence.method == "trades":
