@@ -49,7 +49,7 @@ class Straight(torch.autograd.Function):
     def forward(ctx, x, low, high):
         ctx.save_for_backward(high - low)
         u = (x - low) / (high - low).clamp_min(0.05)
-        return torch.lerp(u.clamp(0, 1), u, 0.02)
+        return torch.lerp(u.clamp(0, 1), u, 0.001)
 
     @staticmethod
     def backward(ctx, g):

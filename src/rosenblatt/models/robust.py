@@ -20,15 +20,15 @@ from rosenblatt._types import Float
 WINDOWS = 4
 WIDTHS = (16, 32)
 HIDDEN = 128
-_NARROWEST, _LEAK = 0.05, 0.02
+_NARROWEST, _LEAK = 0.05, 0.001
 
 
 class Windows(nn.Module):
     r"""Each channel seen through windows of its range.
 
-    .. math:: u_i = (x - a_i) / (b_i - a_i), \qquad c_i = \min(1, \max(0, u_i)), \qquad h_i = c_i + 0.02 \, (u_i - c_i)
+    .. math:: u_i = (x - a_i) / (b_i - a_i), \qquad c_i = \min(1, \max(0, u_i)), \qquad h_i = c_i + 0.001 \, (u_i - c_i)
 
-    Below a and above b a change of a pixel passes as a fiftieth. With nothing of it gradients would vanish there, attacks (those
+    Below a and above b a change of a pixel passes as a thousandth. With nothing of it gradients would vanish there, attacks (those
     of the training too) would go astray, and the network would look more robust than it is.
 
     Args:
