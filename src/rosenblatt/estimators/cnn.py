@@ -60,7 +60,7 @@ class CNNClassifier(ClassifierMixin, Estimator):
             (Krizhevsky et al. 2012, as published), "alexnet" (its one-tower form, which takes published weights); or a
             torch module of your own, which is copied with the weights that it has.
         weights: Start from weights: a .safetensors or .pth file, or "imagenet" for the published ones of "alexnet".
-        epochs: Passes over the training pictures; None takes 8, for "robust" 12, for "airbench" 20, for "alexnet-2012" 90.
+        epochs: Passes over the training pictures; None takes 8, for "airbench" 20, for "alexnet-2012" 90.
         batch_size: Pictures a step.
         learning_rate: Top of the schedule; None takes the network's own: 2e-2 for "airbench", 1e-2 for "quick", "alexnet" and
             "alexnet-2012",

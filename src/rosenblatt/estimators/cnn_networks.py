@@ -54,7 +54,10 @@ _SGD = Plan(optimizer="sgd", momentum=0.9, nesterov=False, weight_decay=5e-4)
 NETWORKS = {
     "quick": Network(lambda c, k, shape: Quick(c, k, side=min(shape)), 1e-2, _MODERN),
     "lenet5": Network(lambda c, k, shape: LeNet5(c, k), 3e-3, _MODERN),
-    "robust": Network(lambda c, k, shape: Robust(c, k, shape=shape), 2e-3, Plan(ema=0.995).over(_MODERN), epochs=12),
+    "robust": Network(
+        lambda c, k, shape: Robust(c, k, shape=shape), 2e-3,
+        Plan(ema=0.995, schedule="cosine", warmup=0.15).over(_MODERN),
+    ),
     "resnet": Network(lambda c, k, shape: ResNet(c, k, side=min(shape)), 3e-3, _MODERN, least=8),
     "airbench": Network(lambda c, k, shape: Airbench(c, k, side=min(shape)), 2e-2, _FEW, epochs=20),
     "alexnet": Network(

@@ -20,16 +20,16 @@ from rosenblatt._types import Float
 WINDOWS = 4
 WIDTHS = (16, 32)
 HIDDEN = 128
-_NARROWEST, _LEAK = 0.05, 0.001
+_NARROWEST = 0.05
 
 
 class Windows(nn.Module):
     r"""Each channel seen through windows of its range.
 
-    .. math:: u_i = (x - a_i) / (b_i - a_i), \qquad c_i = \min(1, \max(0, u_i)), \qquad h_i = c_i + 0.001 \, (u_i - c_i)
+    .. math:: h_i = \min(1, \max(0, (x - a_i) / (b_i - a_i)))
 
-    Below a and above b a change of a pixel passes as a thousandth. With nothing of it gradients would vanish there, attacks (those
-    of the training too) would go astray, and the network would look more robust than it is.
+    What lies below a or above b does not pass, and has no gradient: an attack that follows gradients from the picture itself sees
+    little where most pixels lie so. One from random starts, or without gradients, does not depend on it.
 
     Args:
         channels: C; values are expected from 0 to 1.
@@ -48,8 +48,7 @@ class Windows(nn.Module):
         x = x.repeat_interleave(self.windows, 1)
         low = self.low.view(1, -1, 1, 1)
         wide = (self.high.view(1, -1, 1, 1) - low).clamp_min(_NARROWEST)
-        u = (x - low) / wide
-        return torch.lerp(u.clamp(0, 1), u, _LEAK)
+        return ((x - low) / wide).clamp(0, 1)
 
 
 class Robust(nn.Module):
