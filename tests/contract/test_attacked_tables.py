@@ -20,6 +20,7 @@ from rosenblatt.attacks import (
     DeepFool,
     Ensemble,
     HopSkipJump,
+    Smoothed,
     Square,
     Table,
 )
@@ -324,3 +325,5 @@ def test_bad_input_is_named(options, error, said):
 def test_tables_alone_have_columns():
     with pytest.raises(ShapeError, match=r"X has shape \(9, 1, 6\); expected a table"):
         PGD()(Table(net()), rows()[:, None], [0] * 9)
+    with pytest.raises(ParameterError, match="Smoothed around a Table; expected a model"):
+        Smoothed(Table(net()), sigma=0.5).predict(rows())

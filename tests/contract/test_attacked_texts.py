@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import rosenblatt as rb
-from rosenblatt.attacks import PGD, HotFlip, Table, Tokens
+from rosenblatt.attacks import PGD, HotFlip, Smoothed, Table, Tokens
 from rosenblatt.attacks.model import victim
 from rosenblatt.attacks.tokens import STAYS, _Flips, _steepest
 from rosenblatt.data.sequences import encode_texts, exchanged, is_word, learn_symbols, units_of
@@ -318,4 +318,6 @@ def test_bad_texts_and_parameters_are_named(words):
         HotFlip(bounds=(0, 1))(words, TEXTS[:1], ["good"])
     with pytest.raises(ParameterError, match=r"RNNClassifier takes tokens.*HotFlip"):
         PGD()(words, TEXTS[:1], ["good"])
+    with pytest.raises(ParameterError, match="RNNClassifier takes tokens, which have no noisy copies"):
+        Smoothed(words, sigma=0.5).predict(TEXTS[:1])
     assert STAYS < 0

@@ -197,3 +197,38 @@ def test_the_command_on_a_table(run, cnn, tmp_path):
     Image.fromarray(PICTURES[0]).save(tmp_path / "p" / "1" / "0.png")
     done = run("attack", pictures, tmp_path / "p", "--fixed", "age")
     assert (done.code, "takes no table" in done.err) == (2, True), done.err
+
+
+def test_the_command_on_texts_and_series(run, tmp_path):
+    source = np.random.default_rng(0)
+    moods = source.choice(["good", "bad"], 80)
+    texts = [f"{source.choice(['a', 'the'])} film so {mood} {source.choice(['and', 'or'])} long" for mood in moods]
+    table, model = tmp_path / "t.csv", tmp_path / "m.safetensors"
+    table.write_text("said,mood\n" + "".join(f"{text},{mood}\n" for text, mood in zip(texts, moods, strict=True)))
+    small = ("--hidden-size", 8, "--epochs", 6, "--random-state", 0, "--learning-rate", 0.02)
+    done = run("train", "rnn", table, "--target", "mood", "--units", "words", "--out", model, *small)
+    assert done.code == 0, done.err
+    found = json.loads(run("attack", model, table, "--samples", 30, "--substitutions", 2, "--json").out)
+    assert (found["samples"], found["accuracy"], found["robust_accuracy"]) == (30, 1.0, 0.0)
+    assert found["examples"][0]["label"] != found["examples"][0]["prediction"]
+    assert "with 3 of the words exchanged at most, n=30" in run("attack", model, table, "--samples", 30).out
+    done = run("attack", model, table, "--out", tmp_path / "r.html")
+    assert (done.code, "nothing for a RNNClassifier" in done.err) == (2, True), done.err
+    done = run("attack", model, table, "--fixed", "said")
+    assert (done.code, "takes no table" in done.err) == (2, True), done.err
+
+    wave = 5 + np.sin(np.arange(90) * 2 * np.pi / 12)
+    table.write_text(
+        "time,value\n" + "".join(f"{2000 + i // 12}-{i % 12 + 1:02d},{v:.4f}\n" for i, v in enumerate(wave))
+    )
+    small = ("--window", 12, "--hidden-size", 8, "--epochs", 2, "--random-state", 0, "--select", "best")
+    model = tmp_path / "f.safetensors"
+    done = run("train", "forecaster", table, "--horizon", 4, "--out", model, *small)
+    assert done.code == 0, done.err
+    found = json.loads(run("attack", model, table, "--eps", "0.1,0.2", "--json").out)["attacks"]
+    assert [row["eps"] for row in found] == [0.1, 0.2]
+    assert 0 < found[0]["moved"] < found[1]["moved"]
+    assert found[0]["moved"] >= found[0]["by_noise"]
+    said = run("attack", model, table).out
+    assert "the forecast by" in said
+    assert ("not a network" in said) == (found[0]["forecast_by"] != "network")

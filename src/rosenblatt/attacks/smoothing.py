@@ -217,7 +217,11 @@ class Smoothed:
         return F.nll_loss(share.clamp_min(1e-12).log(), code)
 
     def _victim(self) -> Victim:
-        return victim(self.model, **self._options)
+        found = victim(self.model, **self._options)
+        found.refuse_table("Smoothed")  # its noise would fall on what is held
+        if found.tokens:
+            raise ParameterError(f"Smoothed: {found.name} takes tokens, which have no noisy copies; expected values.")
+        return found
 
     def _labels(self, found: Victim, codes: Tensor) -> np.ndarray:
         return codes.numpy() if found.classes is None else np.asarray(found.classes)[codes.numpy()]

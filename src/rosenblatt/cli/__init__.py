@@ -198,6 +198,7 @@ def attack(
     integer: Annotated[Optional[str], typer.Option(help="Columns of whole numbers, with commas.")] = None,  # noqa: UP045
     steps: Annotated[int, typer.Option(help="Gradient steps of each attack.")] = 100,
     queries: Annotated[int, typer.Option(help="Queries of the black-box attack.")] = 1000,
+    substitutions: Annotated[int, typer.Option(help="Most words or characters of a text that are exchanged.")] = 3,
     smooth: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
@@ -212,13 +213,13 @@ def attack(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Attack a classifier: robust accuracy with intervals, and whether the figure can be believed."""
+    """Attack a classifier (robust accuracy, and whether the figure can be believed) or a forecaster."""
     from rosenblatt.cli import robustness
 
     robustness.attack(
         model, data, eps=eps, norm=norm, samples=samples, bounds=bounds, fixed=words(fixed) or [],
-        integer=words(integer) or [], steps=steps, queries=queries, smooth=smooth, draws=draws, seed=seed, out=out,
-        names=words(names), skip_bad=skip_bad, force=force, as_json=as_json,
+        integer=words(integer) or [], steps=steps, queries=queries, substitutions=substitutions, smooth=smooth,
+        draws=draws, seed=seed, out=out, names=words(names), skip_bad=skip_bad, force=force, as_json=as_json,
     )  # fmt: skip
 
 

@@ -50,6 +50,7 @@ def attack(
     integer: list[str],
     steps: int,
     queries: int,
+    substitutions: int,
     smooth: float | None,
     draws: int,
     seed: int,
@@ -72,27 +73,37 @@ def attack(
         if out.suffix not in (".html", ".json"):
             raise ParameterError(f"{out}: a robustness report is .html or .json. Choose one of them.")
     estimator = rosenblatt.load(model)
-    if not hasattr(estimator, "_victim") or face_of(estimator) is not None:
+    own, tabular = face_of(estimator), getattr(estimator, "preprocessing_", None) is not None
+    if not hasattr(estimator, "_victim") and not hasattr(own, "attack"):
         raise ParameterError(
-            f"attack: {model} is a {type(estimator).__name__}; expected a classifier of tables or pictures."
+            f"attack: {model} is a {type(estimator).__name__}; expected a classifier of tables, pictures or texts, or a "
+            "forecaster."
         )
-    if getattr(estimator, "preprocessing_", None) is not None:
-        victim = Table(estimator, fixed=fixed, integer=integer, bounds=by_column)
-    elif fixed or integer or by_column:
+    if (fixed or integer or by_column) and (not tabular or smooth is not None):
         raise ParameterError(
-            f"--fixed, --integer and bounds by column: {model} takes no table; expected them for one alone. Leave them out."
+            f"--fixed, --integer and bounds by column: {model} "
+            + ("has noise on every column with --smooth" if tabular else "takes no table")
+            + "; expected them for an attack on a table. Leave them out."
         )
-    else:
-        victim = estimator
+    if own is not None:
+        if smooth is not None or out is not None:
+            raise ParameterError(f"--smooth and --out: nothing for a {type(estimator).__name__}. Leave them out.")
+        result, lines = own.attack(
+            estimator, data, eps=radii, norm=norm, samples=samples, bounds=box, steps=steps, seed=seed,
+            substitutions=substitutions,
+        )  # fmt: skip
+        show(result, as_json=as_json, lines=lines)
+        return
     X, y, _ = read_inputs(estimator, data, names=names, skip_bad=skip_bad, target=True)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(y))[:samples])
     X, y = X[chosen], np.asarray(y)[chosen]
     if smooth is None:
+        victim = Table(estimator, fixed=fixed, integer=integer, bounds=by_column) if tabular else estimator
         found = robustness_report(
             victim, X, y, eps=radii, norm=norm, bounds=box, steps=steps, queries=queries, random_state=seed
         )
     else:
-        found = smoothing_report(victim, X, y, sigma=smooth, eps=radii, bounds=box, draws=draws, random_state=seed)
+        found = smoothing_report(estimator, X, y, sigma=smooth, eps=radii, bounds=box, draws=draws, random_state=seed)
     if out is not None:
         found.write(out, overwrite=force)
     show({**found.as_dict(), **({"out": str(out)} if out else {})}, as_json=as_json, lines=str(found).splitlines())

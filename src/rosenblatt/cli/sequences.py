@@ -107,3 +107,35 @@ def evaluate(model: RNNClassifier, data: str) -> dict[str, Any]:
     columns = _columns(model)
     texts, labels, _ = read_labelled(data, columns["text"], columns["target"])
     return _score(model, texts, labels)
+
+
+def attack(
+    model: RNNClassifier, data: str, *, samples: int, seed: int, substitutions: int, **_: Any
+) -> tuple[dict[str, Any], list[str]]:
+    """Exchange a few units of each text: the shares that are right before and after, and what turned some over."""
+    from rosenblatt.attacks import HotFlip
+    from rosenblatt.report.robustness import wilson
+
+    columns = _columns(model)
+    texts, labels, _column = read_labelled(data, columns["text"], columns["target"])
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(texts))[:samples])
+    texts, labels = [texts[row] for row in chosen], labels[chosen]
+    found = HotFlip(substitutions=substitutions, random_state=seed)(model, texts, labels)
+    low, high = wilson(int((found.correct & ~found.success).sum()), len(texts))
+    shown = np.flatnonzero(found.success)[:5]
+    answers = model.predict([found.adversarial[row] for row in shown]).tolist() if len(shown) else []
+    examples = [
+        {"text": texts[row], "changed": found.adversarial[row], "label": str(labels[row]), "prediction": str(answer)}
+        for row, answer in zip(shown, answers, strict=True)
+    ]
+    headline = (
+        f"Accuracy {found.robust_accuracy:.1%} ({low:.1%} to {high:.1%}) with {substitutions} of the {model.units} exchanged "
+        f"at most, n={len(texts)}; without {found.accuracy:.1%}."
+    )
+    result = {
+        "headline": headline, "samples": len(texts), "substitutions": substitutions, "accuracy": found.accuracy,
+        "robust_accuracy": found.robust_accuracy, "low": low, "high": high,
+        "queries": float(found.queries.mean()), "examples": examples,
+    }  # fmt: skip
+    lines = [f"  {e['label']} -> {e['prediction']}: {e['text']!r} -> {e['changed']!r}" for e in examples]
+    return result, [headline, *lines]

@@ -75,6 +75,10 @@ def read_roles(data: str, roles: dict[str, Any], *, frequency: str | None = None
     return part(target, trim=not named), part(roles["past"] or [], trim=False), part(roles["future"] or [], trim=False)
 
 
+def _roles(model: Forecaster) -> dict[str, Any]:
+    return getattr(model, "columns_", None) or dict.fromkeys(("time", "series", "target", "past", "future"))
+
+
 def predict(model: Forecaster, data: str, horizon: int | None) -> dict[str, list[Any]]:
     """Forecast the steps after the series of a table: columns of times, medians and the other quantiles.
 
@@ -83,8 +87,7 @@ def predict(model: Forecaster, data: str, horizon: int | None) -> dict[str, list
     """
     from rosenblatt.estimators.members import is_panel, read_members
 
-    roles = getattr(model, "columns_", None) or dict.fromkeys(("time", "series", "target", "past", "future"))
-    y, past, future = read_roles(data, roles)
+    y, past, future = read_roles(data, _roles(model))
     found = model.predict_quantiles(horizon, y=y, past=past, future=future)
     found = found if is_panel(y) else {"": found}
     rows: dict[str, list[Any]] = {"series": [], "time": []}
@@ -99,3 +102,29 @@ def predict(model: Forecaster, data: str, horizon: int | None) -> dict[str, list
         for head, column in zip(heads, values.reshape(len(values), -1).T, strict=True):
             rows[head] += column.tolist()
     return rows if is_panel(y) else {name: column for name, column in rows.items() if name != "series"}
+
+
+def attack(
+    model: Forecaster, data: str, *, eps: list[float], norm: str, bounds: tuple[float, float] | None, steps: int,
+    seed: int, **_: Any,
+) -> tuple[dict[str, Any], list[str]]:  # fmt: skip
+    """How far a small change of the history moves the forecast after it, beside noise of the same size."""
+    from rosenblatt.attacks import ForecastAttack
+
+    y, past, future = read_roles(data, _roles(model))
+    rows = []
+    for radius in eps:
+        found = ForecastAttack(eps=radius, norm=norm, bounds=bounds, steps=steps, random_state=seed)(
+            model, y, past=past, future=future
+        )
+        for name, one in (found if isinstance(found, dict) else {"": found}).items():
+            rows.append(
+                {"series": name, "eps": radius, "norm": norm, "moved": one.error[1], "by_noise": one.noise,
+                 "forecast_by": one.source, "notes": list(one.notes)}
+            )  # fmt: skip
+    lines = [
+        f"{row['series'] and row['series'] + ': '}eps {row['eps']:g} deviations ({norm}): the forecast by {row['forecast_by']} "
+        f"moves by {row['moved']:.4g}, under noise of that size by {row['by_noise']:.4g}"
+        for row in rows
+    ]
+    return {"attacks": rows}, lines + sorted({note for row in rows for note in row["notes"]})

@@ -73,7 +73,7 @@ def parse_value(parameter: Parameter, text: Any) -> Any:
     Raises:
         ParameterError: A sequence of widths that is not one of integers.
     """
-    if not isinstance(text, str):
+    if not isinstance(text, str) or text == parameter.default:  # a default may be the word "none"
         return text
     if isinstance(parameter.default, tuple):
         kind = float if any(isinstance(part, float) for part in parameter.default) else int
