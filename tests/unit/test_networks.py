@@ -27,7 +27,7 @@ from rosenblatt.metrics.ranking import top_k_accuracy
 from rosenblatt.models.airbench import Airbench
 from rosenblatt.models.alexnet import AlexNet
 from rosenblatt.models.resnet import ResNet
-from rosenblatt.models.robust import Robust, Windows
+from rosenblatt.models.robust import Robust, Window
 from rosenblatt.train.seeds import PrivateRandom
 
 RNG = np.random.default_rng(0)
@@ -309,13 +309,12 @@ def test_airbench_learns_keeps_its_filters_and_goes_into_a_file(tmp_path):
     torch.testing.assert_close(model.module_.white.weight, fresh.white.weight)
 
 
-def test_windows_are_lines_between_two_thresholds():
-    windows = Windows(1, 2)
-    x = torch.tensor([0.0, 0.1, 0.2, 0.5, 1.0]).view(1, 1, 1, 5)
-    low, high = [0.1, 0.3], [0.9, 0.7]
-    for i in range(2):
-        expected = ((x[0, 0, 0] - low[i]) / (high[i] - low[i])).clamp(0, 1)
-        torch.testing.assert_close(windows(x)[0, i, 0], expected)
+def test_a_window_is_a_line_between_two_thresholds_and_rises_everywhere():
+    x = torch.tensor([-1.0, 0.0, 0.2, 0.5, 0.8, 1.0, 2.0])
+    h = Window(1)(x.view(1, 1, 1, -1)).flatten()
+    torch.testing.assert_close(h[2:5], torch.tensor([0.0, 0.5, 1.0]))
+    torch.testing.assert_close(h[1], torch.tensor(-0.2 / 0.6 * 0.01))
+    assert (h.diff() > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8), (32, 32), (4, 4), (5, 9), (40, 64)])

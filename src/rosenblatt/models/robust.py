@@ -5,9 +5,8 @@ whose first filters, once trained against attacks, have turned into thresholds o
 
 Shape letters: N batch, C colour channels, H height, W width, K classes.
 
-DEPARTS: the thresholds are a layer of their own, learned from a start that has them, where the paper's network has to find them
-first; strides in place of pooling make the two convolutions five times cheaper; 16 and 32 channels and 128 units for 32, 64 and
-1,024.
+DEPARTS: the threshold is a layer of its own, learned from a start that has it, where the paper's network has to find it first;
+strides in place of pooling make the two convolutions five times cheaper; 16 and 32 channels and 128 units for 32, 64 and 1,024.
 """
 
 from __future__ import annotations
@@ -17,42 +16,37 @@ from torch import Tensor, nn
 
 from rosenblatt._types import Float
 
-WINDOWS = 4
 WIDTHS = (16, 32)
 HIDDEN = 128
-_NARROWEST = 0.05
+_NARROWEST, _LEAK = 0.05, 0.01
 
 
-class Windows(nn.Module):
-    r"""Each channel seen through windows of its range.
+class Window(nn.Module):
+    r"""Each channel seen through a window of its range.
 
-    .. math:: h_i = \min(1, \max(0, (x - a_i) / (b_i - a_i)))
+    .. math:: u = (x - a) / (b - a), \qquad c = \min(1, \max(0, u)), \qquad h = c + 0.01 \, (u - c)
 
-    What lies below a or above b does not pass, and has no gradient: an attack that follows gradients from the picture itself sees
-    little where most pixels lie so. One from random starts, or without gradients, does not depend on it.
+    Below a and above b a change passes as a hundredth: black that turns dark grey stays black. Without that hundredth there would
+    be no gradient, and with several windows a channel the gradient outside of one could point the wrong way: either hides from
+    attacks by gradients, the training's own too, what Square finds (LOG.md, 2026-11-28). Here h rises with x everywhere.
 
     Args:
         channels: C; values are expected from 0 to 1.
-        windows: Of each channel; they begin as [0.05, 0.95], [0.15, 0.85] and so on.
     """
 
-    def __init__(self, channels: int, windows: int = WINDOWS):
+    def __init__(self, channels: int):
         super().__init__()
-        edge = 0.4 * (torch.arange(windows) + 0.5) / windows
-        self.low = nn.Parameter(edge.repeat(channels))
-        self.high = nn.Parameter((1 - edge).repeat(channels))
-        self.windows = windows
+        self.low, self.high = nn.Parameter(torch.full((channels,), 0.2)), nn.Parameter(torch.full((channels,), 0.8))
 
-    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D H W"]:
-        """Channels C to C times ``windows``."""
-        x = x.repeat_interleave(self.windows, 1)
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+        """The channels, from about 0 to about 1."""
         low = self.low.view(1, -1, 1, 1)
-        wide = (self.high.view(1, -1, 1, 1) - low).clamp_min(_NARROWEST)
-        return ((x - low) / wide).clamp(0, 1)
+        u = (x - low) / (self.high.view(1, -1, 1, 1) - low).clamp_min(_NARROWEST)
+        return torch.lerp(u.clamp(0, 1), u, _LEAK)
 
 
 class Robust(nn.Module):
-    """Windows, two convolutions of stride 2, a dense layer, logits.
+    """A window, two convolutions of stride 2, a dense layer, logits.
 
     Args:
         channels: Colour channels C.
@@ -63,9 +57,9 @@ class Robust(nn.Module):
     def __init__(self, channels: int = 1, classes: int = 10, *, shape: tuple[int, int] = (28, 28)):
         super().__init__()
         first, second = WIDTHS
-        self.windows = Windows(channels)
+        self.window = Window(channels)
         self.features = nn.Sequential(
-            nn.Conv2d(WINDOWS * channels, first, 4, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(channels, first, 4, stride=2, padding=1), nn.ReLU(),
             nn.Conv2d(first, second, 4, stride=2, padding=1), nn.ReLU(),
         )  # fmt: skip
         cells = [max(1, min(8, side // 4)) for side in shape]
@@ -77,5 +71,5 @@ class Robust(nn.Module):
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
         """Logits of the classes; pixels are from 0 to 1."""
-        x = self.features(self.windows(x))  # N 32 h w
+        x = self.features(self.window(x))  # N 32 h w
         return self.output(self.summary(x).flatten(1))
