@@ -209,26 +209,31 @@ def hotflip(
             g = slopes(z[live], y[live], goal)
             queries[live] += 1
             found = [_steepest(flips[i], z[i], g[row], weight, tries) for row, i in enumerate(live.tolist())]
-        counts = torch.tensor([len(one) for one in found], device=x.device)
-        queries[live] += counts
-        rows = live.repeat_interleave(counts)
-        places = torch.cat(found)
-        tried = z[rows]
-        tried[torch.arange(len(rows), device=x.device), places[:, 0]] = places[:, 1]
-        gains, wrong = _judged(model, tried, y[rows], None if target is None else target[rows])
+        tried, gains, wrong = _tried(model, z, y, target, live, found)
         keep = []
-        for i, part, gain, hit in zip(
-            live.tolist(), *(v.split(counts.tolist()) for v in (tried, gains, wrong)), strict=True
-        ):
+        for i, parts, gain, hit in zip(live.tolist(), tried, gains, wrong, strict=True):
+            queries[i] += len(gain)
             best = int(gain.argmax()) if len(gain) else None
-            if best is not None and gain[best] > value[i]:
-                z[i], value[i] = part[best], gain[best]
-            elif best is None or slopes is not None:  # the same list would come again
-                continue
-            if not (hit[best] and gain[best] == value[i]):
+            better = best is not None and bool(hit[best] or gain[best] > value[i])
+            if better:
+                z[i], value[i] = parts[best], gain[best]
+            # where nothing is better the gradient would give the same list again, chance another
+            if not (better and hit[best]) and (better or (slopes is None and len(gain))):
                 keep.append(i)
         live = torch.tensor(keep, dtype=torch.long, device=x.device)
     return _put_back(model, x, z, y, target, queries)
+
+
+def _tried(
+    model: Callable[[Tensor], Tensor], z: Tensor, y: Tensor, target: Tensor | None, live: Tensor, found: list[Tensor]
+) -> tuple[tuple[Tensor, ...], ...]:
+    """Each sample with each of its exchanges, the margins, and which answers are wrong; one part a sample."""
+    counts = [len(one) for one in found]
+    rows, exchanges = live.repeat_interleave(torch.tensor(counts, device=z.device)), torch.cat(found)
+    tried = z[rows]
+    tried[torch.arange(len(rows), device=z.device), exchanges[:, 0]] = exchanges[:, 1]
+    gains, wrong = _judged(model, tried, y[rows], None if target is None else target[rows])
+    return tried.split(counts), gains.split(counts), wrong.split(counts)
 
 
 def _judged(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
