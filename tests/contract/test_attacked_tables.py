@@ -189,24 +189,26 @@ def test_success_is_of_the_rounded_row():
     assert (found.success.tolist(), found.norms.tolist()) == ([True], [1.0])
 
 
-@pytest.mark.parametrize(("norm", "eps", "share"), [("linf", 1.4, 0.95), ("l1", 3.0, 0.85), ("l2", 2.2, 0.75)])
+@pytest.mark.parametrize(("norm", "eps", "share"), [("linf", 1.4, 0.95), ("l1", 3.0, 0.95), ("l2", 2.2, 0.93)])
 def test_beside_a_search_of_all_whole_points(norm, eps, share):
-    """No attack may claim what no whole point of the ball does; in a cube nearly all of it is found."""
+    """No attack may claim what no whole point of the ball does; the ensemble finds nearly all of it."""
     points = torch.cartesian_prod(*[torch.arange(-3.0, 4)] * 4).double()
     points = points[torch.linalg.vector_norm(points, {"l1": 1, "l2": 2, "linf": np.inf}[norm], dim=1) <= eps]
     can = found = 0
-    for seed in range(4):
+    for seed in range(2):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             model = nn.Sequential(nn.Linear(4, 10), nn.Tanh(), nn.Linear(10, 3)).double()
         source = torch.Generator().manual_seed(seed)
-        x = (4 * torch.randn(40, 4, generator=source, dtype=torch.float64)).round()
+        x = (4 * torch.randn(30, 4, generator=source, dtype=torch.float64)).round()
         y = answers(model, x)
         broken = torch.stack([(answers(model, row + points) != own).any() for row, own in zip(x, y, strict=True)])
-        got = APGD(eps=eps, norm=norm, steps=40)(Table(model, integer=range(4)), x, y).success
+        got = Ensemble(eps=eps, norm=norm, steps=15, queries=40, targets=2)(
+            Table(model, integer=range(4)), x, y
+        ).success
         assert not (got & ~broken.numpy()).any()
         can, found = can + int(broken.sum()), found + int(got.sum())
-    assert found >= share * can
+    assert found >= share * can, (found, can)
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")

@@ -49,6 +49,37 @@ class Box(tuple[Tensor, Tensor]):
         step = self.step.to(radius.dtype)
         return torch.where(step > 0, (radius / step.clamp_min(1e-300) + 1e-9).floor() * step, radius)
 
+    def turned(self, z: Tensor, x: Tensor, eps: Tensor | float, norm: str) -> Tensor:
+        """Points of a ball moved so that rounding columns to their steps does not leave it.
+
+        Of the columns that rounding takes outwards, those nearest to a half go to just below it, until it is enough.
+
+        Args:
+            z: Points (N, ..., D), in the ball.
+            x: Its centres, on the steps.
+            eps: Radius, one or one a sample (N,).
+            norm: "l0", "l1", "l2" or "linf".
+        """
+        if norm == "l0" or not (self.step > 0).any():
+            return z
+        d = (z - x).flatten(1).double()
+        step = self.step.double().expand(z.shape[1:]).flatten()
+        count = torch.where(step > 0, d.abs() / step.clamp_min(1e-300), 0.0)
+        inner = (count + 1e-9).floor()
+        outwards = (step > 0) & (count.round() > inner)
+        far, near = torch.where(step > 0, count.round() * step, d.abs()), torch.where(step > 0, inner * step, d.abs())
+        radius = radii(eps, x)[:, None] * (1 + 1e-13)  # sums of floats
+        if norm == "linf":
+            chosen = outwards & (far > radius)
+        else:
+            power = 1 if norm == "l1" else 2
+            order = torch.where(outwards, inner - count, -torch.inf).sort(dim=1, descending=True, stable=True).indices
+            saved = torch.where(outwards, far**power - near**power, 0.0).gather(1, order)
+            over = (far**power).sum(1, keepdim=True) - radius**power
+            chosen = outwards & torch.zeros_like(outwards).scatter(1, order, saved.cumsum(1) - saved < over)
+        below = x + (d.sign() * (inner + 0.49) * step).to(z.dtype).view_as(z)
+        return torch.where(chosen.view_as(z), below, z)
+
 
 def size(d: Tensor, norm: str) -> Tensor:
     """Norms (N,) of differences, float64.
@@ -117,7 +148,8 @@ class Ball:
         if outside.any():
             shorten = _soften if self.norm == "l1" else _shorten
             within[outside] = shorten(u[outside], floor[outside], ceiling[outside], eps[outside])
-        return _inside((x + within.view_as(x).to(x.dtype)).clamp(low, high), x, eps, self.norm)
+        found = _inside((x + within.view_as(x).to(x.dtype)).clamp(low, high), x, eps, self.norm)
+        return self.bounds.turned(found, x, eps, self.norm) if isinstance(self.bounds, Box) else found
 
 
 def project(z: Tensor, x: Tensor, eps: Tensor | float, norm: str, bounds: tuple[float, float] | None) -> Tensor:

@@ -36,9 +36,6 @@ class Table:
     its deviation in training unless said otherwise, and categories, true or false, and marks of missing values are held:
     a part of a category is nothing that a table can hold.
 
-    In an l1 or l2 ball a point that rounding puts outside is rounded towards the sample as far as needed, which may lose it:
-    shares found there are the less an upper bound of what holds, the more columns are whole.
-
     Args:
         model: One of our classifiers of tables, a module of tables or a function.
         fixed: Columns that do not change, bit for bit.
@@ -174,10 +171,11 @@ class TableVictim(Victim):
             norm: Of the ball.
         """
         z = torch.where(self._held, x, z)
-        whole = (self._whole(z) - self._offset) / self._scale
         if eps is not None:
-            inwards = (self._towards(z, x) - self._offset) / self._scale
-            whole = self._turned(torch.where(self._integer, whole, z), inwards, z, x, eps, norm)
+            exact, careful = (self.bounds.turned(z, x, radius, norm) for radius in (eps, eps * (1 - 1e-12)))
+            # a sum of floats may miss the ball by a bit
+            z = torch.where((size(self.difference(exact, x), norm) > eps)[:, None], careful, exact)
+        whole = (self._whole(z) - self._offset) / self._scale
         z = torch.where(self._integer, whole, self._at(self._within(self._features(z)), z))
         return z if eps is None else self._inside(z, x, eps, norm)
 
@@ -187,35 +185,6 @@ class TableVictim(Victim):
 
     def _within(self, features: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(features, self._ends[0]), self._ends[1])
-
-    def _towards(self, z: Tensor, x: Tensor) -> Tensor:
-        """Whole numbers that lie between the sample's and the point."""
-        clean, moved = self._whole(x), (z - x) * self._scale
-        return clean + moved.sign() * (moved.abs() + 1e-9).floor()
-
-    def _turned(self, rounded: Tensor, inwards: Tensor, z: Tensor, x: Tensor, eps: float, norm: str) -> Tensor:
-        """Of the columns rounded outwards, those nearest to a half are rounded inwards until the ball holds the row."""
-        far, near = ((v - x).abs() for v in (rounded, inwards))
-        turns = self._integer & (near < far)
-        if norm == "linf":
-            return torch.where(turns & (self.difference(rounded, x).abs() > eps), inwards, rounded)
-        if norm == "l0":
-            return rounded
-        power = 1 if norm == "l1" else 2
-        saved = torch.where(turns, far**power - near**power, 0.0)
-        order = (
-            torch.where(turns, (z - rounded).abs() * self._scale, -1.0)
-            .sort(dim=1, descending=True, stable=True)
-            .indices
-        )
-        before = saved.gather(1, order).cumsum(1) - saved.gather(1, order)
-
-        def until(radius: float) -> Tensor:
-            over = (far**power).sum(1, keepdim=True) - radius**power
-            return torch.where(turns & torch.zeros_like(turns).scatter(1, order, before < over), inwards, rounded)
-
-        exact, careful = until(eps), until(eps * (1 - 1e-12))  # a sum of floats may miss the ball by a bit
-        return torch.where((size(self.difference(exact, x), norm) > eps)[:, None], careful, exact)
 
     def _inside(self, z: Tensor, x: Tensor, eps: float, norm: str) -> Tensor:
         """The model's precision may put a row outside by a bit: float by float towards the sample."""
