@@ -8,8 +8,9 @@ import numpy as np
 
 import rosenblatt
 from rosenblatt.cli.systems import face_of
-from rosenblatt.cli.train import check_output, show
+from rosenblatt.cli.train import check_output, say, show
 from rosenblatt.cli.use import read_inputs
+from rosenblatt.data.recipe import Recipe
 from rosenblatt.errors import ParameterError
 
 
@@ -36,6 +37,11 @@ def _bounds(text: str | None) -> tuple[tuple[float, float] | None, dict[str, tup
             raise ParameterError(f"--bounds={text!r}; expected NAME=LOW:HIGH with commas, as age=0:120.") from error
         found[name.strip()] = (low, high)
     return None, found
+
+
+def _held(recipe: Recipe, fixed: list[str]) -> list[str]:
+    """Columns of a table that no attack changes."""
+    return [c.name for c in recipe.columns if c.name in fixed or c.kind in ("category", "boolean")]
 
 
 def attack(
@@ -99,6 +105,8 @@ def attack(
     X, y = X[chosen], np.asarray(y)[chosen]
     if smooth is None:
         victim = Table(estimator, fixed=fixed, integer=integer, bounds=by_column) if tabular else estimator
+        if tabular and (held := _held(estimator.preprocessing_, fixed)):
+            say(f"held as they are: {', '.join(held)}")
         found = robustness_report(
             victim, X, y, eps=radii, norm=norm, bounds=box, steps=steps, queries=queries, random_state=seed
         )
