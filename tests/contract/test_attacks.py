@@ -26,6 +26,9 @@ from rosenblatt.attacks import (
     HopSkipJump,
     Square,
     Transfer,
+    fab,
+    pgd,
+    square,
 )  # fmt: skip
 from rosenblatt.attacks.apgd import checkpoints
 from rosenblatt.attacks.model import victim as victim_of
@@ -524,9 +527,94 @@ def test_a_likely_class_beyond_the_ball_hides_no_nearer_one():
     x, y = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([0])
     net.requires_grad_(False)
     attack = Ensemble(eps=0.3, steps=10, targets=2)
-    found = attack._parts(victim_of(net, bounds=(-100.0, 100.0)))[2](x, y, None, keys_of(0, torch.arange(1)))
+    found = attack._parts(victim_of(net, bounds=(-100.0, 100.0)))[2](
+        x, y, None, keys_of(0, torch.arange(1)), torch.full((1,), -1.0)
+    )
     assert net(found.adversarial).argmax(1).tolist() == [2]
     assert float(size(found.adversarial - x, "linf")) <= 0.3
+
+
+def test_square_gives_up_only_where_gradients_led():
+    net, x = victim().eval(), samples(8)
+    y = labels(net, x)
+    net.requires_grad_(False)
+    with torch.no_grad():
+        start = OBJECTIVES["margin"](net(x), y)
+    full = square(net, x, y, eps=0.01, queries=100)
+    masked = square(net, x, y, eps=0.01, queries=100, known=start)  # gradients got nowhere
+    led = square(net, x, y, eps=0.01, queries=100, known=torch.full_like(start, -1e-6))
+    assert torch.equal(masked.queries, full.queries)
+    assert torch.equal(masked.adversarial, full.adversarial)
+    assert (led.queries <= full.queries).all()
+    assert int(led.queries.min()) == 21
+    for found in (full, led):
+        assert (labels(net, found.adversarial) != y).sum() == (labels(net, full.adversarial) != y).sum()
+
+
+def test_fab_follows_no_sample_that_is_far_from_the_ball():
+    net, x = victim().eval(), samples(6)
+    y = labels(net, x)
+    net.requires_grad_(False)
+    far = fab(net, x, y, steps=20, eps=1e-6)
+    assert (far.queries <= 1 + 2 * 5).all()
+    whole = fab(net, x, y, steps=20)
+    assert (whole.queries > 40).all()
+    wide = fab(net, x, y, steps=20, eps=float(size(whole.adversarial - x, "linf").max()) * 1.05)
+    assert (labels(net, wide.adversarial) != y).all()
+
+
+class Viewing(nn.Module):
+    """Calls ``view``, which pictures with their channels last do not allow."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.first, self.last = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6 * 36, 4)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)).view(len(x), -1))
+
+
+def test_pictures_lie_channels_last_where_the_module_takes_them():
+    source = torch.Generator().manual_seed(0)
+    for channels, net in ((1, Net().eval()), (3, Viewing())):
+        x = torch.rand(5, channels, 6, 6, generator=source)
+        seen = []
+        hook = net.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0].stride(1)))
+        found = victim_of(net)
+        with found.at_rest():
+            got = found.logits(x)
+        hook.remove()
+        torch.testing.assert_close(got, net(x), rtol=1e-4, atol=1e-5)
+        assert seen[-1] == (1 if channels == 1 else 36)  # the second network got them as they were
+    y = labels(net, x)
+    assert PGD(eps=0.3)(net, x, y).success.any()
+
+
+def test_steps_of_pgd_shorten_unless_a_size_is_given():
+    net = nn.Linear(1, 2).double().requires_grad_(False)
+    net.weight.copy_(torch.tensor([[0.0], [1.0]]))
+    net.bias.copy_(torch.tensor([0.0, -10.0]))
+    x, y, seen = torch.zeros(1, 1, dtype=torch.float64), torch.tensor([0]), []
+
+    def model(z):
+        seen.append(float(z.detach()[0, 0]))
+        return net(z)
+
+    pgd(model, x, y, eps=4.0, steps=4, random_start=False, bounds=(-9, 9), step_size=0.5)
+    assert seen == [0, 0.5, 1.0, 1.5, 2.0]
+    seen.clear()
+    pgd(model, -3.9 * torch.ones_like(x), y, eps=8.0, steps=4, random_start=False, bounds=(-9, 90))
+    assert seen == pytest.approx([-3.9, 4.1, 4.1, 4.1, 4.1])
+
+
+def test_a_pixel_a_little_above_eps_goes_down_to_the_border():
+    """The next float below is far less than what rounding cost; such pixels stayed where they were."""
+    x = torch.tensor([[77 / 255, 0.3, 0.30000001, 1.0, 0.0]])
+    down = project(torch.zeros_like(x), x, 0.3, "linf", (0.0, 1.0))
+    torch.testing.assert_close(down, torch.tensor([[77 / 255 - 0.3, 0.0, 0.0, 0.7, 0.0]]), atol=1e-6, rtol=0)
+    assert (size(down.double() - x.double(), "linf") <= 0.3).all()
 
 
 def test_the_ensemble_is_at_least_as_strong_as_its_parts():

@@ -3,7 +3,8 @@
 APGD on cross-entropy, targeted APGD on the difference of logits ratio, targeted FAB, Square.
 
 Reference: Croce & Hein 2020, arXiv:2003.01690, section 5 (AutoAttack, standard version: 100 steps, 9 targets, 5,000 queries).
-Departures: with two classes the targeted attacks have one target and the ratio is a difference; "l1" goes without Square.
+Departures: with two classes the targeted attacks have one target and the ratio is a difference; "l1" goes without Square. FAB
+and Square give up samples that they would not break: see the arguments ``eps`` of `fab` and ``known`` of `square`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rosenblatt._validate import Number
 from rosenblatt.attacks.apgd import apgd, each_target
 from rosenblatt.attacks.fab import fab
 from rosenblatt.attacks.model import Victim
-from rosenblatt.attacks.objectives import reached
+from rosenblatt.attacks.objectives import margin, reached
 from rosenblatt.attacks.projection import project, size
 from rosenblatt.attacks.result import EPS, STEPS, Attack, Found
 from rosenblatt.attacks.square import square
@@ -49,13 +50,16 @@ class Ensemble(Attack):
         model = found.logits
         best, queries = x.clone(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
         open_ = torch.arange(len(x), device=x.device)
+        reach = torch.full((len(x),), -torch.inf, device=x.device)
         for part in self._parts(found):
             if not len(open_):
                 break
             goal = None if target is None else target[open_]
-            given = part(x[open_], y[open_], goal, keys[open_])
+            given = part(x[open_], y[open_], goal, keys[open_], reach[open_])
             with torch.no_grad():
-                wrong = reached(model(given.adversarial), y[open_], goal)
+                logits = model(given.adversarial)
+            wrong = reached(logits, y[open_], goal)
+            reach[open_] = torch.maximum(reach[open_], margin(logits, y[open_], goal).to(reach.dtype))
             queries[open_] += given.queries + 1
             best[open_] = given.adversarial
             open_ = open_[~wrong]
@@ -65,17 +69,17 @@ class Ensemble(Attack):
         model, common = found.logits, {"norm": self.norm, "bounds": found.bounds}
         walk = {**common, "eps": self.eps, "steps": self.steps}
 
-        def first(x: Tensor, y: Tensor, goal: Tensor | None, keys: Tensor) -> Found:
+        def first(x: Tensor, y: Tensor, goal: Tensor | None, keys: Tensor, reach: Tensor) -> Found:
             return apgd(model, x, y, objective="ce", target=goal, keys=keys, **walk)
 
-        def second(x: Tensor, y: Tensor, goal: Tensor | None, keys: Tensor) -> Found:
+        def second(x: Tensor, y: Tensor, goal: Tensor | None, keys: Tensor, reach: Tensor) -> Found:
             def towards(rows: Tensor, wanted: Tensor) -> Found:
                 return apgd(model, x[rows], y[rows], objective="dlr", target=wanted, keys=keys[rows], **walk)
 
             every = torch.arange(len(x), device=x.device)
             return towards(every, goal) if goal is not None else each_target(model, x, y, self.targets, towards)
 
-        def third(x: Tensor, y: Tensor, goal: Tensor | None, keys: Tensor) -> Found:
+        def third(x: Tensor, y: Tensor, goal: Tensor | None, keys: Tensor, reach: Tensor) -> Found:
             def towards(rows: Tensor, wanted: Tensor) -> Found:
                 here = x[rows]
                 nearest = fab(
@@ -90,7 +94,9 @@ class Ensemble(Attack):
             every = torch.arange(len(x), device=x.device)
             return towards(every, goal) if goal is not None else each_target(model, x, y, self.targets, towards)
 
-        def fourth(x: Tensor, y: Tensor, goal: Tensor | None, keys: Tensor) -> Found:
-            return square(model, x, y, eps=self.eps, queries=self.queries, target=goal, keys=keys, **common)
+        def fourth(x: Tensor, y: Tensor, goal: Tensor | None, keys: Tensor, reach: Tensor) -> Found:
+            return square(
+                model, x, y, eps=self.eps, queries=self.queries, target=goal, keys=keys, known=reach, **common
+            )
 
         return [first, second, third] + ([fourth] if self.norm != "l1" else [])

@@ -22,11 +22,15 @@ from rosenblatt.attacks.model import Victim
 from rosenblatt.attacks.objectives import reached
 from rosenblatt.attacks.pgd import start_at
 from rosenblatt.attacks.planes import DUAL, Nearest, candidates, nearest_plane, onto_plane
-from rosenblatt.attacks.projection import Ball, size, spread
+from rosenblatt.attacks.projection import Ball, radii, size, spread
 from rosenblatt.attacks.result import STEPS, Attack, Found
 from rosenblatt.attacks.streams import keys_of
 
 _ALPHA, _ETA, _BETA = 0.1, 1.05, 0.9
+_WORTH = 1.2
+"""How far beyond a ball, in radii, a point may be for its last part of the way to be walked."""
+_HOPELESS = 1.5
+"""Within how many radii a sample must have a wrong point after a fifth of the steps, to be followed further."""
 
 
 def fab(
@@ -42,6 +46,7 @@ def fab(
     bounds: tuple[float, float] | None = (0.0, 1.0),
     target: Tensor | None = None,
     keys: Tensor | None = None,
+    begin: Tensor | None = None,
 ) -> Found:
     """Find the nearest wrong point.
 
@@ -52,12 +57,13 @@ def fab(
         norm: "l1", "l2" or "linf".
         steps: Steps of each start.
         restarts: Starts; the first at x, later ones at random within the nearest distance so far.
-        eps: Radius of later starts of samples without a wrong point, and no sample is followed once it is nearer; None: all
-            are followed to the end.
+        eps: Radius of the ball that matters: no sample is followed once it has a point in it, nor if it has none within one and
+            a half radii after a fifth of the steps; also of later starts of samples without one. None: all go to the end.
         classes: Likeliest wrong classes that are looked at.
         bounds: Of the inputs, or None.
         target: Wanted labels (N,), or None.
         keys: Of the samples' random numbers; None: their rows.
+        begin: Wrong points (N, ...) that the first start goes back from, or None.
     """
     keys = keys_of(0, torch.arange(len(x), device=x.device)) if keys is None else keys
     nearest, around = Nearest(x, norm), candidates(model, x, y, target, classes)
@@ -65,12 +71,12 @@ def fab(
     for start in range(restarts):
         live = torch.arange(len(x), device=x.device)
         if eps is not None:
-            live = live[nearest.distance > torch.as_tensor(eps, dtype=torch.float64, device=x.device)]
-        z = x[live]
+            live = live[nearest.distance > radii(eps, x)]
+        z = x[live] if start or begin is None else x[live] + _BETA * (begin[live] - x[live])
         if start:
             reach = torch.where(nearest.found, nearest.distance, torch.as_tensor(eps or 0.1, dtype=torch.float64))[live]
             z = start_at(Ball(z, reach / 2, norm, bounds), keys[live], 3000 + 2 * start)
-        for _ in range(steps):
+        for step in range(steps):
             if not len(live):
                 break
             w, need, _ = nearest_plane(model, z, y[live], around[live], norm)
@@ -89,9 +95,14 @@ def fab(
             nearest.offer(z, wrong, live)
             z = torch.where(spread(wrong, z).bool(), x[live] + _BETA * (z - x[live]), z)
             if eps is not None:
-                open_ = nearest.distance[live] > torch.as_tensor(eps, dtype=torch.float64, device=x.device)
-                live, z = live[open_], z[open_]
-    return Found(*nearest.finish(model, y, target, bounds))
+                distance, radius = nearest.distance[live], radii(eps, x)[live]
+                worth = distance <= (_HOPELESS if step >= steps // 5 else torch.inf) * radius
+                live, z = live[(distance > radius) & worth], z[(distance > radius) & worth]
+    if eps is None:
+        return Found(*nearest.finish(model, y, target, bounds))
+    # the last part of the way is worth it where it may end within the ball
+    near = (nearest.distance > eps) & (nearest.distance <= _WORTH * eps)
+    return Found(*nearest.finish(model, y, target, bounds, near.nonzero()[:, 0]))
 
 
 @dataclass(frozen=True, kw_only=True)

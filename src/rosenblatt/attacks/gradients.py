@@ -51,7 +51,7 @@ def ascent(
             _refuse(x, logits)
         value = sum(objective(logits, y, target).sum() for logits in every) / len(every)
         (g,) = torch.autograd.grad(value, x)
-    return g, (sum(every) / len(every)).detach()
+    return g.contiguous(), (sum(every) / len(every)).detach()
 
 
 def accumulated(sum_: Tensor, g: Tensor, share: float) -> Tensor:

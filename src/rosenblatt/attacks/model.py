@@ -306,4 +306,50 @@ def _of_module(module: nn.Module, bounds: Bounds, mean: Any, std: Any) -> Victim
             x = x / along_channels(std, x)
         return module(x.to(first.dtype))
 
-    return Victim(forward, bounds=bounds, module=module, device=first.device, name=type(module).__name__)
+    convolves = first.device.type == "cpu" and any(isinstance(part, nn.Conv2d) for part in module.modules())
+    return Victim(
+        ChannelsLast(forward) if convolves else forward, bounds=bounds, module=module, device=first.device,
+        name=type(module).__name__,
+    )  # fmt: skip
+
+
+class ChannelsLast:
+    """A forward pass that gets pictures with their channels last in memory, where a processor convolves up to twice as fast.
+
+    The first pictures go both ways: what cannot take them so (a module that calls ``view``), or answers otherwise by more than
+    rounding, gets them as they are.
+
+    Args:
+        forward: Inputs (N, C, H, W) to logits.
+    """
+
+    def __init__(self, forward: Callable[[Tensor], Tensor]):
+        self._forward, self._takes = forward, None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Logits."""
+        if x.ndim != 4 or not len(x):
+            return self._forward(x)
+        if self._takes is None:
+            self._takes = self._agree(x.detach()[:4])
+        return self._forward(self._laid(x) if self._takes else x)
+
+    @staticmethod
+    def _laid(x: Tensor) -> Tensor:
+        if x.shape[1] > 1:
+            return x.contiguous(memory_format=torch.channels_last)
+        # one channel lies both ways; its stride says which
+        return x[:, 0].contiguous().unsqueeze(-1).permute(0, 3, 1, 2)
+
+    def _agree(self, x: Tensor) -> bool:
+        found = []
+        try:
+            for pictures in (x, self._laid(x)):
+                with torch.no_grad(), PrivateRandom(0):
+                    found.append(self._forward(pictures))
+        except RuntimeError:  # an error of the module itself comes again, from where it belongs
+            return False
+        plain, laid = found
+        return plain.shape == laid.shape and torch.allclose(
+            plain, laid, rtol=1e-3, atol=1e-4 * float(plain.abs().max())
+        )

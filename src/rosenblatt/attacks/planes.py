@@ -135,10 +135,14 @@ class Nearest:
 
     def offer(self, z: Tensor, wrong: Tensor, rows: Tensor | None = None) -> Tensor:
         """Keep points that are wrong and nearer; which were kept."""
-        rows = torch.arange(len(self.x), device=z.device) if rows is None else rows
-        distance = size(z.double() - self.x[rows].double(), self.norm)
-        kept = wrong & (distance < self.distance[rows])
-        self.points[rows[kept]], self.distance[rows[kept]] = z[kept], distance[kept]
+        here, kept = wrong.nonzero()[:, 0], torch.zeros_like(wrong)
+        if not len(here):
+            return kept
+        own, points = here if rows is None else rows[here], z[here]
+        distance = size(points.double() - self.x[own].double(), self.norm)
+        nearer = distance < self.distance[own]
+        self.points[own[nearer]], self.distance[own[nearer]] = points[nearer], distance[nearer]
+        kept[here] = nearer
         return kept
 
     @property
@@ -146,13 +150,22 @@ class Nearest:
         """Which samples have one."""
         return torch.isfinite(self.distance)
 
-    def finish(self, model: Any, y: Tensor, target: Tensor | None, bounds: Any) -> tuple[Tensor, Tensor]:
+    def finish(
+        self, model: Any, y: Tensor, target: Tensor | None, bounds: Any, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Points and queries (N,), after each point went to the boundary and along it to where it is nearest to x.
 
         DEPARTS: the papers end with the points themselves. The linear picture at each gives the nearest point of the boundary as
         seen from x; what is wrong there, and nearer, is kept. On a linear model that is the optimum.
+
+        Args:
+            model: Inputs to logits.
+            y: Labels (N,).
+            target: Wanted labels (N,), or None.
+            bounds: Of the inputs, or None.
+            rows: Numbers of samples that have a point and are worth it; None: all that have one.
         """
-        rows = self.found.nonzero()[:, 0]
+        rows = self.found.nonzero()[:, 0] if rows is None else rows
         for turn in range(_POLISH + 1):
             if not len(rows):
                 break

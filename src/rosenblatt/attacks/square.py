@@ -51,6 +51,7 @@ def square(
     bounds: tuple[float, float] | None = (0.0, 1.0),
     target: Tensor | None = None,
     keys: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> Found:
     """Attack until a sample is broken.
 
@@ -65,16 +66,18 @@ def square(
         bounds: Of the inputs, or None.
         target: Wanted labels (N,), or None.
         keys: Of the samples' random numbers; None: their rows.
+        known: Margins (N,) that attacks by gradient reached. A sample that they brought at least half as far as Square does is
+            given up, from a fifth of the queries on, where its last tenth's pace would not break it to the end. None: none is.
     """
     keys = keys_of(0, torch.arange(len(x), device=x.device)) if keys is None else keys
     form = (1, 1, x[0].numel()) if x.ndim < 4 else tuple(x.shape[1:])
     with torch.no_grad():
-        return _search(model, x, y, float(eps), norm, queries, share, bounds, target, keys, form)
+        return _search(model, x, y, float(eps), norm, queries, share, bounds, target, keys, form, known)
 
 
 def _search(
     model: Any, x: Tensor, y: Tensor, eps: float, norm: str, queries: int, share: float, bounds: Any,
-    target: Tensor | None, keys: Tensor, form: tuple[int, int, int],
+    target: Tensor | None, keys: Tensor, form: tuple[int, int, int], known: Tensor | None,
 ) -> Found:  # fmt: skip
     channels, _, width = form
     pictures = x.reshape(-1, *form)
@@ -86,22 +89,41 @@ def _search(
     else:
         z = ball.nearest(pictures + _pushed(pictures, keys, 1, eps, share))
     value = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+    watch = None if known is None else _Pace(margin(model(x), y, target), known, queries)
     for query in range(queries):
         tried = z if query == 0 else _moved(z, ball, keys[live], 10 + 8 * query, share_at(query, queries, share))
         goal = None if target is None else target[live]
         logits = model(tried.view(-1, *x.shape[1:]))
         asked[live] += 1
-        fresh = margin(logits, y[live], goal).to(x.dtype)
-        better = fresh > value
-        z, value = torch.where(spread(better, z).bool(), tried, z), torch.where(better, fresh, value)
-        wrong = reached(logits, y[live], goal)
-        z = torch.where(spread(wrong, z).bool(), tried, z)
-        best[live] = z.view(-1, *x.shape[1:])
-        if wrong.any():
-            live, z, value, ball = live[~wrong], z[~wrong], value[~wrong], ball.of(~wrong)
+        fresh, wrong = margin(logits, y[live], goal).to(x.dtype), reached(logits, y[live], goal)
+        better = ((fresh > value) | wrong).nonzero()[:, 0]
+        z[better], value[better] = tried[better], fresh[better]
+        over = wrong if watch is None else wrong | watch.hopeless(query, value, live)
+        if over.any():
+            best[live[over]] = z[over].view(-1, *x.shape[1:])
+            live, z, value, ball = live[~over], z[~over], value[~over], ball.of(~over)
             if not len(live):
                 break
+    best[live] = z.view(-1, *x.shape[1:])
     return Found(best, asked)
+
+
+class _Pace:
+    """Which samples the queries that are left will not break."""
+
+    def __init__(self, start: Tensor, known: Tensor, queries: int):
+        self._start, self._gain, self._queries, self._gap = start, known - start, queries, max(1, queries // 10)
+        self._then = start.clone()
+
+    def hopeless(self, query: int, value: Tensor, live: Tensor) -> Tensor:
+        """Of the samples that go on (M,), by their margins (M,), judged after each tenth of the queries."""
+        if query % self._gap or not query:
+            return torch.zeros_like(live, dtype=torch.bool)
+        pace, self._then[live] = value - self._then[live], value.to(self._then.dtype)
+        left = (self._queries - query) / self._gap
+        gain = self._gain[live]
+        led = (gain > 0) & (2 * gain >= value - self._start[live])
+        return led & (value + left * pace < 0) & (query >= 2 * self._gap)
 
 
 def _window(keys: Tensor, draw: int, form: tuple[int, ...], share: float) -> Tensor:
