@@ -36,6 +36,7 @@ from rosenblatt.attacks.objectives import OBJECTIVES
 from rosenblatt.attacks.planes import onto_plane
 from rosenblatt.attacks.projection import project, size, steepest
 from rosenblatt.attacks.streams import keys_of, normal, uniform
+from rosenblatt.attacks.universal import Universal
 from rosenblatt.errors import DataError, LabelError, NonFiniteError, NotFittedError, ParameterError, ShapeError
 
 EPS = {"linf": 0.15, "l2": 0.8, "l1": 4.0}
@@ -66,6 +67,7 @@ ANSWERS = [  # these see the answered class alone
 ]
 LEAST += ANSWERS
 ALL = BUDGET + LEAST
+SHARED = [Universal(eps=EPS[n], norm=n, steps=6, minibatch=4) for n in ("linf", "l2")]
 WHITE = [a for a in ALL if a.gradient]
 
 
@@ -107,7 +109,7 @@ def labels(net, x):
         return copied(x).argmax(1)
 
 
-@each(ALL)
+@each(ALL + SHARED)
 def test_the_victim_and_the_world_stay_as_they_were(attack):
     net, x = victim(), samples()
     net.train()
@@ -127,7 +129,7 @@ def test_the_victim_and_the_world_stay_as_they_were(attack):
     assert (np.random.get_state()[1] == old).all()
 
 
-@each(ALL)
+@each(ALL + SHARED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_inside_the_ball_and_the_bounds_to_the_last_float(attack, dtype):
     net, x = victim().to(dtype), samples().to(dtype)
@@ -140,13 +142,13 @@ def test_inside_the_ball_and_the_bounds_to_the_last_float(attack, dtype):
     assert float(found.adversarial.max()) <= 1
     distance = size(found.adversarial.double() - x.double(), attack.norm).numpy()
     np.testing.assert_array_equal(distance, found.norms)
-    if attack in BUDGET:
+    if attack in BUDGET + SHARED:
         assert (distance <= attack.eps).all()
     wrong = labels(net, found.adversarial) != y
     assert (wrong.numpy() == found.success).all()
 
 
-@each(ALL)
+@each(ALL + SHARED)
 def test_the_batch_size_changes_nothing(attack):
     net, x = victim(), samples(7)
     y = labels(net, x)
@@ -154,7 +156,7 @@ def test_the_batch_size_changes_nothing(attack):
     for other in found[1:]:  # but for the last bits of the network's own sums
         assert (other.success == found[0].success).all()
         np.testing.assert_allclose(other.norms, found[0].norms, rtol=1e-3)
-        if attack in BUDGET:
+        if attack in BUDGET + SHARED:
             assert (other.queries == found[0].queries).all()
             torch.testing.assert_close(other.adversarial, found[0].adversarial, rtol=0, atol=1e-6)
 
@@ -163,7 +165,7 @@ def attacks_of(attack, **changes):
     return replace(attack, **changes)
 
 
-@each(ALL)
+@each(ALL + SHARED)
 def test_the_seed_fixes_the_result(attack):
     net, x = victim(), samples(3)
     y = labels(net, x)

@@ -91,6 +91,7 @@ def test_what_seems_robust_falls_to_bpda(digits, transform):
     assert seeming.robust_accuracy > seeming.accuracy - 0.2
     assert "was attacked through its own gradient, which may be none" in seeming.notes[0]
     assert true.notes == ()
+    assert Square(eps=0.2, queries=5)(Transformed(net, transform), x[:5], y[:5]).notes == ()  # it needs no gradient
     assert true.robust_accuracy < bare.robust_accuracy + 0.15
     assert true.success.sum() > 3 * seeming.success.sum()
     # success is of the whole: transformation and network

@@ -67,6 +67,25 @@ def test_the_wines_of_the_page_of_attacks():
         assert abs(grown - grown.round()).max() < 1e-3
 
 
+def test_the_hidden_gradients_of_the_page_of_attacks():
+    page = runpy.run_path(str(ROOT / "docs_src" / "hidden_gradients.py"))
+    for name, (right, seeming, true) in page["measure"](count=15, epochs=3, steps=4).items():
+        if name == "median of 3 x 3":  # it has a gradient of its own
+            continue
+        assert right > 0.6, name
+        assert true <= seeming, name
+        assert name == "nothing" or seeming > right - 0.15, name
+
+
+@pytest.mark.data("mnist")
+def test_the_patches_of_the_page_of_attacks(tmp_path):
+    found = runpy.run_path(str(ROOT / "docs_src" / "patches.py"))["draw"](
+        tmp_path, train=1000, count=50, epochs=1, steps=3
+    )
+    assert found["patch"].success_rate[0] > 0.05
+    assert (tmp_path / "patch.png").stat().st_size > 5_000
+
+
 def test_the_page_of_defences_draws_its_picture(tmp_path):
     curves, proof = runpy.run_path(str(ROOT / "docs_src" / "defences.py"))["draw"](
         tmp_path, count=30, draws=100, epochs=5, radii=[0.15]

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 import rosenblatt as rb
-from rosenblatt.attacks import PGD, Table, Universal, bit_depth, bpda, eot
+from rosenblatt.attacks import PGD, Table, Transformed, Universal, bit_depth, bpda, eot
 from rosenblatt.attacks.projection import size
 from rosenblatt.attacks.universal import batches
 from rosenblatt.errors import DataError, LabelError, ParameterError
@@ -108,6 +108,20 @@ def test_the_batch_size_changes_nothing_and_the_seed_fixes_it(digits, norm):
     assert not torch.equal(first.perturbation, make(random_state=1)(net, x, y).perturbation)
 
 
+def test_a_pixel_below_black_comes_back():
+    """Clipping has no slope there: without another one a first step that was wrong would be for good."""
+    with torch.random.fork_rng():
+        net = nn.Linear(1, 2).requires_grad_(False)
+    net.weight.copy_(torch.tensor([[0.0], [1.0]]))
+    net.bias.copy_(torch.tensor([0.45, 0.0]))
+    x, y = torch.zeros(10, 1), torch.zeros(10, dtype=torch.int64)
+    first = int(next(batches(10, 1, 0)))  # the one that wants less, while the others want more
+    x[first], y[first] = 0.9, 1
+    found = Universal(eps=0.5, steps=60, minibatch=1)(net, x, y)
+    assert found.perturbation.item() == pytest.approx(0.5)
+    assert found.success.sum() == 9
+
+
 def test_each_sample_has_its_turn():
     order = batches(10, 4, 0)
     rows = torch.cat([next(order) for _ in range(3)])
@@ -139,6 +153,8 @@ def test_estimators_and_other_victims(digits):
     assert found.on(net, test, truth).success.any()  # carried over to another network
     table = rb.MLPClassifier((16,), max_iter=20, random_state=0).fit(x.flatten(1).numpy(), y.numpy())
     assert Universal(steps=3, bounds=(0, 1))(table, x.flatten(1).numpy(), y.numpy()).perturbation.shape == (64,)
+    coarse = Transformed(net, partial(bit_depth, bits=2))
+    assert "through its own gradient" in Universal(steps=2)(coarse, x, y).notes[0]
     rounded = Universal(eps=0.3, steps=20)(bpda(net, partial(bit_depth, bits=2)), x, y)
     assert rounded.success_rate[0] > 0.2
     noisy = eot(net, 2, transform=lambda v: v + 0.1 * torch.randn_like(v), judges=9)

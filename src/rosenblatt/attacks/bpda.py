@@ -112,7 +112,7 @@ class Transformed:
             return y if y.requires_grad or not x.requires_grad else y + 0.0 * x.sum()
 
         said = f"{name_of(self.transform)} was attacked through its own gradient, which may be none: attack it with attacks.bpda"
-        return _behind(self, change, bounds, note=said)
+        return _behind(self, change, bounds, masked=said)
 
 
 @dataclass(frozen=True)

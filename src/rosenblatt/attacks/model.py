@@ -59,15 +59,16 @@ class Victim:
         self.classes, self._encode, self._decode = classes, encode, decode
         self.device, self.name, self.probabilities = torch.device(device), name, False
         self.notes: tuple[str, ...] = ()
+        self.masked: tuple[str, ...] = ()
         self.remarks: tuple[str, ...] = ()
         self._one_column, self._seed = False, 0
 
-    def wrapped(self, forward: Callable[[Tensor], Tensor], *, note: str = "", remark: str = "") -> Victim:
+    def wrapped(self, forward: Callable[[Tensor], Tensor], *, masked: str = "", remark: str = "") -> Victim:
         """This victim with another forward pass around its own, which is `raw`.
 
         Args:
             forward: Inputs to logits.
-            note: What makes figures doubtful, or nothing.
+            masked: What makes figures that come from its gradient doubtful, or nothing.
             remark: How it is attacked, or nothing.
 
         Raises:
@@ -76,7 +77,7 @@ class Victim:
         self.refuse_table("eot, bpda or Transformed")
         outer = copy.copy(self)
         outer._forward = forward
-        outer.notes += (note,) if note else ()
+        outer.masked += (masked,) if masked else ()
         outer.remarks += (remark,) if remark else ()
         return outer
 

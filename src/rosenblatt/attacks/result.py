@@ -160,7 +160,7 @@ class Attack:
             norms=size(found.difference(adversarial, x), self.norm).cpu().numpy(),
             queries=queries.cpu().numpy(),
             norm=self.norm,
-            notes=found.notes,
+            notes=found.notes + (found.masked if self.gradient else ()),
             tried=tried.cpu().numpy(),
         )
 

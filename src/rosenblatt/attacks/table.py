@@ -82,7 +82,7 @@ class TableVictim(Victim):
         if base.tokens:
             raise ParameterError(f"Table: {base.name} takes tokens; expected a classifier of tables.")
         self._table, self._base, self._common = table, base, bounds
-        self.notes, self.remarks = base.notes, base.remarks
+        self.notes, self.masked, self.remarks = base.notes, base.masked, base.remarks
         base.bounds = None  # they are looked after here, column by column
         self._columns = _Columns(getattr(table.model, "preprocessing_", None), table.model)
 

@@ -127,18 +127,20 @@ def universal(
         eps: Radius of the ball, in units of the input.
         norm: "l2" or "linf".
         steps: Gradient steps.
-        step_size: Length of the first step in the norm, which falls to zero; None: eps / 5.
+        step_size: Length of the first step in the norm, which falls to zero; None: eps.
         minibatch: Samples of one step.
         bounds: Of the inputs, or None.
         target: Wanted labels (N,), or None.
         batch_size: Of a step's samples at a time; changes nothing.
         seed: Of the samples' order.
     """
-    length = eps / 5 if step_size is None else step_size
+    length = eps if step_size is None else step_size
     middle = torch.zeros_like(x[:1])
 
     def lay(delta: Tensor, part: Tensor, _keys: Tensor, _draw: int) -> Tensor:
-        return part + delta if bounds is None else (part + delta).clamp(*bounds)
+        moved = part + delta
+        # clipped, but with the slope of what is not: a pixel pushed below black would have none and never come back
+        return moved if bounds is None else moved + (moved.clamp(*bounds) - moved).detach()
 
     def move(delta: Tensor, slope: Tensor, left: float) -> Tensor:
         return project(delta + length * left * steepest(slope, norm), middle, eps, norm, None)
@@ -252,6 +254,7 @@ class Trained(Attack):
         common = {"bounds": self.bounds, "mean": self.mean, "std": self.std, "batch_size": self.batch_size}
         laid = Laid(lay=self.layer(shared), norm=self.norm, random_state=self.random_state, **common)
         done = laid(model, X, y, target=target)
+        done = replace(done, notes=done.notes + found.masked)
         done.queries[rows.cpu().numpy()] += seen.cpu().numpy()
         one = target if np.ndim(target) == 0 else None
         about = {**vars(done), "laid": laid, "target": one, "channels_first": found.classes is None}
@@ -283,7 +286,7 @@ class Universal(Trained):
         eps: Radius of the ball, in units of the input.
         steps: Gradient steps.
         minibatch: Samples of one step.
-        step_size: Length of the first step in the norm, which falls to zero; None: eps / 5.
+        step_size: Length of the first step in the norm, which falls to zero; None: eps.
 
     Example:
         >>> from torch import nn

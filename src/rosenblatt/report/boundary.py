@@ -224,11 +224,11 @@ def _name(axes: Axes, plane: Plane, here: np.ndarray, name: str) -> None:
 
 
 def shared_pictures(found: Any, n: int = 7) -> Figure:
-    """What `rosenblatt.attacks.Universal` or `rosenblatt.attacks.Patch` made, and the first samples with it.
+    """What `rosenblatt.attacks.Universal` or `rosenblatt.attacks.Patch` made, and some samples with it.
 
     Args:
         found: The result, or what its ``on`` gave for other pictures.
-        n: Pictures at most.
+        n: Pictures at most; as large a share of them is broken as of all.
 
     Raises:
         ParameterError: The result of another attack, or not of pictures.
@@ -241,7 +241,9 @@ def shared_pictures(found: Any, n: int = 7) -> Figure:
     made = np.asarray(torch.as_tensor(made).cpu())
     if (shown.shape[1] in (1, 3) and shown.shape[3] not in (1, 3)) or isinstance(found.adversarial, torch.Tensor):
         shown, made = shown.transpose(0, 2, 3, 1), made.transpose(1, 2, 0)
-    rows = np.flatnonzero(found.correct if found.tried is None else found.tried)[:n]
+    broken, held = np.flatnonzero(found.success), np.flatnonzero(found.tried & ~found.success)
+    share = round(n * len(broken) / max(1, len(broken) + len(held)))
+    rows = np.sort(np.concatenate([broken[:share], held[: n - share]]))
     figure = new_figure(1.3 * (len(rows) + 1), 1.7)
     grid = figure.subplots(1, len(rows) + 1, squeeze=False)[0]
     if hasattr(found, "perturbation"):
