@@ -61,8 +61,8 @@ def digits():
     X, T = X[: ARGUMENTS.limit], T[: ARGUMENTS.limit]
     started = time.process_time()
     model = rb.Autoencoder(
-        code_size=30, hidden_layer_sizes=(1000, 500, 250), output="logistic", epochs=ARGUMENTS.epochs or 60,
-        batch_size=256, learning_rate=1e-3, random_state=0, verbose=2,
+        code_size=30, hidden_layer_sizes=(1000, 500, 250), activation="gelu", output="logistic",
+        epochs=ARGUMENTS.epochs or 60, batch_size=256, learning_rate=3e-3, random_state=0, verbose=2,
         plan=plan(early_stopping=True, validation_fraction=1 / 6, patience=1000),
     ).fit(X)  # fmt: skip
     seconds = time.process_time() - started
