@@ -74,7 +74,7 @@ def test_the_hidden_gradients_of_the_page_of_attacks():
             continue
         assert right > 0.6, name
         assert true <= seeming, name
-        assert name == "nothing" or seeming > right - 0.15, name
+        assert name == "nothing" or seeming > right - 0.3, name  # of fifteen digits
 
 
 @pytest.mark.data("mnist")
