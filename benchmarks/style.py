@@ -29,7 +29,7 @@ WEIGHT = 10.0
 def plain(network, content, style, steps, budget):
     """(seconds, loss) after each evaluation."""
     objective = painting_objective(Look(network), content, [style_targets(Look(network), [style], [1.0])], None, WEIGHT)
-    x = content.clone().requires_grad_(True)
+    x = content.clone(memory_format=torch.contiguous_format).requires_grad_(True)
     optimizer, trace, started = torch.optim.LBFGS([x], max_iter=steps, max_eval=steps), [], time.perf_counter()
 
     class Enough(Exception):
@@ -39,7 +39,7 @@ def plain(network, content, style, steps, budget):
         optimizer.zero_grad()
         loss = sum(objective(x).values())
         loss.backward()
-        trace.append((time.perf_counter() - started, float(loss)))
+        trace.append((time.perf_counter() - started, loss.item()))
         if trace[-1][0] > budget:
             raise Enough
         return loss
