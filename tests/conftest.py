@@ -44,6 +44,28 @@ def _global_random_state_stays(request):
     assert bool((torch.get_rng_state() == torch_before).all()), "torch's global random state was touched"
 
 
+@pytest.fixture(scope="session")
+def digits_net():
+    """A small convnet that has learned 1,400 of scikit-learn's digits, and all of them: pixels of 0 to 1, labels."""
+    import torch
+    from sklearn.datasets import load_digits
+    from torch import nn
+
+    X, y = load_digits(return_X_y=True)
+    x, y = torch.tensor(X / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(y)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 10))
+        optimizer = torch.optim.Adam(net.parameters(), 0.005)
+        for _ in range(4):
+            for rows in torch.randperm(1400).split(64):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+                optimizer.step()
+    net.zero_grad()
+    return net, x, y
+
+
 @pytest.fixture
 def run(monkeypatch, capsys):
     """Run the command line in this process: words -> code, out, err."""

@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from torch import nn
 
 import rosenblatt as rb
@@ -17,20 +16,9 @@ from rosenblatt.errors import DataError, LabelError, ParameterError
 
 
 @pytest.fixture(scope="module")
-def digits():
-    X, y = load_digits(return_X_y=True)
-    x, y = torch.tensor(X / 16, dtype=torch.float32).view(-1, 1, 8, 8), torch.tensor(y)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 10))
-        optimizer = torch.optim.Adam(net.parameters(), 0.005)
-        for _ in range(4):
-            for rows in torch.randperm(1400).split(64):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
-                optimizer.step()
-    net.zero_grad()
-    return net, x[:400], y[:400], x[1400:], y[1400:]
+def digits(digits_net):
+    net, x, y = digits_net
+    return copy.deepcopy(net), x[:400], y[:400], x[1400:], y[1400:]
 
 
 def linear(n=20):

@@ -114,7 +114,7 @@ def attack(
 ) -> tuple[dict[str, Any], list[str]]:
     """Exchange a few units of each text: the shares that are right before and after, and what turned some over."""
     from rosenblatt.attacks import HotFlip
-    from rosenblatt.report.robustness import wilson
+    from rosenblatt.metrics.share import wilson
 
     columns = _columns(model)
     texts, labels, _column = read_labelled(data, columns["text"], columns["target"])

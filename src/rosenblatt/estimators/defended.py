@@ -18,7 +18,8 @@ from rosenblatt.errors import ParameterError
 from rosenblatt.train.defence import Defence
 
 Network = Callable[[Tensor], Tensor]
-_VALIDATION_STEPS = 10
+VALIDATION_STEPS = 10
+"""Of the attack under which a validation score is measured."""
 _VALIDATED = 1000
 """Samples on which the accuracy under attack is measured after each epoch."""
 
@@ -109,7 +110,7 @@ def bounds_of(defence: Defence, integers: bool) -> tuple[float, float] | None:
     Raises:
         ParameterError: Float pictures without bounds, or 8-bit ones with others than 0 and 1.
     """
-    own = None if defence.low is None or defence.high is None else (defence.low, defence.high)
+    own = defence.bounds
     if integers and own not in (None, (0, 1)):
         raise ParameterError(f"Plan(defence=...): bounds {own} for pictures of 8 bits; expected none, or low=0,high=1.")
     if not integers and own is None and defence.method != "noise":
@@ -133,7 +134,7 @@ def withstood(estimator: Any, defence: Defence, bounds: tuple[float, float] | No
     few = np.arange(min(len(X), _VALIDATED))
     X, y = X.take(few) if isinstance(X, PictureSource) else X[few], y[few]
     if defence.method != "noise":
-        attack = PGD(eps=defence.eps, norm=defence.norm, steps=_VALIDATION_STEPS, bounds=bounds)
+        attack = PGD(eps=defence.eps, norm=defence.norm, steps=VALIDATION_STEPS, bounds=bounds)
         return attack(estimator, X, y).robust_accuracy
     found = estimator._victim(bounds if bounds is not None else (-torch.inf, torch.inf))
     x = found.encode(X)

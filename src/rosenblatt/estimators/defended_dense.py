@@ -11,12 +11,11 @@ from torch.nn import functional as F
 
 from rosenblatt.attacks.inner import worst
 from rosenblatt.errors import ParameterError
+from rosenblatt.estimators.defended import VALIDATION_STEPS, divergence
 from rosenblatt.train.defence import Defence
 from rosenblatt.train.dense import DenseChain, Step
 from rosenblatt.train.dense_loops import blocks
 from rosenblatt.train.seeds import PrivateRandom
-
-_VALIDATION_STEPS = 10
 
 
 class DefendedChain(DenseChain):
@@ -32,7 +31,7 @@ class DefendedChain(DenseChain):
     def __init__(self, *parts: Any, defence: Defence, seed: int, **options: Any):
         super().__init__(*parts, **options)
         self.defence, self.random = defence, PrivateRandom(seed, self.flat.device)
-        self.bounds = None if defence.low is None or defence.high is None else (defence.low, defence.high)
+        self.bounds = defence.bounds
 
     def loss_and_gradient(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Step:
         """One forward and backward pass at the worst inputs; the gradient lands in ``self.gradient``."""
@@ -57,7 +56,7 @@ class DefendedChain(DenseChain):
             for x in blocks(X, self.flat.device):
                 target = torch.from_numpy(y[start : start + len(x)]).to(x)
                 noisy = self.defence.method == "noise"
-                z = x + self.defence.eps * torch.randn_like(x) if noisy else self._worst(x, target, _VALIDATION_STEPS)
+                z = x + self.defence.eps * torch.randn_like(x) if noisy else self._worst(x, target, VALIDATION_STEPS)
                 done.append(z.cpu().numpy())
                 start += len(x)
         return np.concatenate(done)
@@ -116,8 +115,7 @@ def total_loss(loss: str, output: str, raw: Tensor, y: Tensor) -> Tensor:
 def apart(output: str, raw: Tensor, moved: Tensor) -> Tensor:
     """KL (N,) from the answers of some raw outputs (N, K) to those of others: one distribution, or one of each output."""
     if output == "softmax":
-        p, q = F.log_softmax(raw, 1), F.log_softmax(moved, 1)
-        return (p.exp() * (p - q)).sum(1)
+        return divergence(F.log_softmax(raw, 1), moved)
     share = torch.sigmoid(raw)
     yes = F.logsigmoid(raw) - F.logsigmoid(moved)
     no = F.logsigmoid(-raw) - F.logsigmoid(-moved)

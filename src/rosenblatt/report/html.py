@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import html
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,6 +120,37 @@ def write_html(path: PathLike, title: str, sections: Iterable[Section], *, overw
     body = "\n".join(_section(section) for section in sections)
     page = _PAGE.format(title=html.escape(title), policy=_POLICY, style=_STYLE, body=body)
     return write_whole(path, page.encode(), overwrite=overwrite)
+
+
+def write_report(
+    path: PathLike,
+    what: str,
+    title: str,
+    numbers: Mapping[str, Any],
+    sections: Callable[[], Iterable[Section]],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a report by its suffix: a page (.html) or the numbers (.json).
+
+    Args:
+        path: The file; its folder must exist.
+        what: Name of the report, for the message.
+        title: Of the page.
+        numbers: What the JSON has.
+        sections: Draws the parts of the page.
+        overwrite: False refuses a path that exists.
+
+    Raises:
+        ParameterError: Another suffix.
+        OutputError: The path exists and ``overwrite`` is False, or it cannot be written.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        return write_whole(path, (json.dumps(numbers, indent=1) + "\n").encode(), overwrite=overwrite)
+    if path.suffix != ".html":
+        raise ParameterError(f"{path}: a {what} report is .html or .json. Choose one of them.")
+    return write_html(path, title, sections(), overwrite=overwrite)
 
 
 def _section(section: Section) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from rosenblatt._types import ArrayLike, PathLike
-from rosenblatt._validate import Number, parameter, write_whole
+from rosenblatt._validate import Number, parameter
 from rosenblatt.attacks import APGD, FAB, PGD, AttackResult, Ensemble, Square, Table, Transformed
 from rosenblatt.attacks.gradients import ascent
 from rosenblatt.attacks.model import victim
@@ -27,7 +27,7 @@ from rosenblatt.errors import ParameterError
 from rosenblatt.metrics.share import wilson
 from rosenblatt.report.boundary import boundary_map
 from rosenblatt.report.canvas import BLUE, INK, as_shown, bare, new_figure, plain, show_signed, word
-from rosenblatt.report.html import Section, write_html
+from rosenblatt.report.html import Section, write_report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -153,13 +153,9 @@ class RobustnessReport:
             ParameterError: Another suffix.
             OutputError: The path exists and ``overwrite`` is False, or it cannot be written.
         """
-        import json
+        return write_report(path, "robustness", "Robustness", self.as_dict(), self._sections, overwrite=overwrite)
 
-        path = Path(path)
-        if path.suffix == ".json":
-            return write_whole(path, (json.dumps(self.as_dict(), indent=1) + "\n").encode(), overwrite=overwrite)
-        if path.suffix != ".html":
-            raise ParameterError(f"{path}: a robustness report is .html or .json. Choose one of them.")
+    def _sections(self) -> list[Section]:
         sections = [Section(text=(self.headline, *self.remarks))]
         if not self.flags:
             rows = [(r["eps"], f"{r['robust_accuracy']:.1%}", f"{r['low']:.1%} to {r['high']:.1%}") for r in self.curve]
@@ -178,7 +174,21 @@ class RobustnessReport:
             )
             sections.append(Section("Around the least changed", figure=drawn, alt=said, caption=caption))
         sections.append(Section("Cost", text=str(self).splitlines()[-1:]))
-        return write_html(path, "Robustness", sections, overwrite=overwrite)
+        return sections
+
+
+def radii_of(who: str, eps: float | Sequence[float]) -> list[float]:
+    """The radii of a curve, each once, the smallest first.
+
+    Raises:
+        ParameterError: None, or one that is not positive.
+    """
+    radii = sorted({float(e) for e in np.atleast_1d(eps)})
+    for radius in radii:
+        parameter(who, "eps", radius, Number(0, open_low=True))
+    if not radii:
+        raise ParameterError(f"{who}: eps is empty; expected one radius or more.")
+    return radii
 
 
 def robustness_report(
@@ -216,11 +226,7 @@ def robustness_report(
         ParameterError: A radius that is not positive, or a model that cannot be attacked.
         ShapeError, DataError, NonFiniteError, LabelError: As the attacks.
     """
-    radii = sorted({float(e) for e in np.atleast_1d(eps)})
-    for radius in radii:
-        parameter("robustness_report", "eps", radius, Number(0, open_low=True))
-    if not radii:
-        raise ParameterError("robustness_report: eps is empty; expected one radius or more.")
+    radii = radii_of("robustness_report", eps)
     common = {"norm": norm, "bounds": bounds, "mean": mean, "std": std, "random_state": random_state}
     started = time.perf_counter()
     defended, model = model, model.through() if isinstance(model, Transformed) else model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rosenblatt._types import ArrayLike, PathLike
-from rosenblatt._validate import Number, parameter, write_whole
 from rosenblatt.attacks.smoothing import Certificate, Smoothed
-from rosenblatt.errors import ParameterError
+from rosenblatt.metrics.share import wilson
 from rosenblatt.report.canvas import BLUE, new_figure, plain
-from rosenblatt.report.html import Section, write_html
-from rosenblatt.report.robustness import wilson
+from rosenblatt.report.html import Section, write_report
+from rosenblatt.report.robustness import radii_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,20 +86,19 @@ class SmoothingReport:
             ParameterError: Another suffix.
             OutputError: The path exists and ``overwrite`` is False, or it cannot be written.
         """
-        path = Path(path)
-        if path.suffix == ".json":
-            return write_whole(path, (json.dumps(self.as_dict(), indent=1) + "\n").encode(), overwrite=overwrite)
-        if path.suffix != ".html":
-            raise ParameterError(f"{path}: a smoothing report is .html or .json. Choose one of them.")
+        return write_report(
+            path, "smoothing", "Randomized smoothing", self.as_dict(), self._sections, overwrite=overwrite
+        )
+
+    def _sections(self) -> list[Section]:
         rows = [(r["eps"], f"{r['certified_accuracy']:.1%}", f"{r['low']:.1%} to {r['high']:.1%}") for r in self.curve]
         said = "Certified accuracy falls as the radius grows; the table has it."
-        sections = [
+        return [
             Section(text=(self.headline,)),
             Section("Certified accuracy by radius", figure=self.figure(), alt=said,
                     head=("eps", "certified accuracy", "95 % interval"), rows=rows),
             Section("Attack on the proofs", text=str(self).splitlines()[-1:]),
         ]  # fmt: skip
-        return write_html(path, "Randomized smoothing", sections, overwrite=overwrite)
 
 
 def smoothing_report(
@@ -137,11 +134,7 @@ def smoothing_report(
         ParameterError: A radius that is not positive, or a model that cannot be asked or gives no gradients.
         ShapeError, DataError, NonFiniteError, LabelError: As the attacks.
     """
-    radii = sorted({float(e) for e in np.atleast_1d(eps)})
-    for each in radii:
-        parameter("smoothing_report", "eps", each, Number(0, open_low=True))
-    if not radii:
-        raise ParameterError("smoothing_report: eps is empty; expected one radius or more.")
+    radii = radii_of("smoothing_report", eps)
     started = time.perf_counter()
     smoothed = Smoothed(model, sigma=sigma, bounds=bounds, mean=mean, std=std, random_state=random_state)
     made = smoothed.certify(X, y, draws=draws, confidence=confidence)

@@ -86,6 +86,11 @@ class Defence:
         own = {"fast": 1.25, "noise": 0.0}.get(self.method, 2.5 / max(steps, 1))
         return steps, own if self.step_size is None else self.step_size / self.eps
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Lowest and highest value of an input, or None."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def __str__(self) -> str:
         """As `parse` takes it; what is as usual is left out."""
         usual = {f.name: f.default for f in fields(self)}
