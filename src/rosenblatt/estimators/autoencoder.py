@@ -190,7 +190,7 @@ class Autoencoder(Coder):
         bounded = self._output() == "logistic"
         if bounded:
             self._refuse_out_of_range(who, rows, self._why_bounded())
-        self._learn_units(rows[train], bounded=bounded)
+        self._learn_units(rows if held is None else rows[train], bounded=bounded)
         self.code_size_ = int(self.code_size)
         with PrivateRandom(seed, device):
             self.module_ = self._place(self._rebuild(), device)
@@ -199,8 +199,8 @@ class Autoencoder(Coder):
         exact = self.network == "dense" and not self._hidden()
         self.contraction_ = "none" if not self.contract else "exact" if exact else "estimated"
         prepared = self._prepare(rows)
-        self._run(plan, prepared[train], None if held is None else prepared[held], seed)
-        self._compare(rows[train], rows[train] if held is None else rows[held], held is not None)
+        self._run(plan, prepared if held is None else prepared[train], None if held is None else prepared[held], seed)
+        self._compare(rows if held is None else rows[train], rows[self._compared(len(rows), held)])
         return self
 
     def _check_switches(self) -> None:
@@ -337,9 +337,8 @@ class Autoencoder(Coder):
         names = ("loss", "corruption", "level", "sparse", "sparsity", "sparse_weight", "contract", "activation")
         return {name: getattr(self, name) for name in names}
 
-    def _compare(self, train: np.ndarray, rows: np.ndarray, held: bool) -> None:
-        """This network and PCA on the same samples."""
-        self.error_on_ = f"{len(rows):,} held-out samples" if held else f"the {len(rows):,} training samples"
+    def _compare(self, train: np.ndarray, rows: np.ndarray) -> None:
+        """This network and PCA, fitted to the same samples, on the same samples."""
         self.reconstruction_error_ = float(self._errors(rows).mean())
         self.pca_error_ = self._pca_error(train, rows, self.code_size_)
 

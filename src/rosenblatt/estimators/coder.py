@@ -22,6 +22,8 @@ from rosenblatt.train.plan import Plan
 
 BLOCK = 1024
 """Samples that pass through a network together where nothing is learned."""
+COMPARED = 4096
+"""Training samples, evenly spaced, on which the network and PCA are compared where none are held out."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,9 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             self.offset_, self.scale_ = np.zeros(width, np.float32), 1 / 255 if self.integer_input_ else 1.0
             return
         self.offset_ = rows.mean(0, dtype=np.float64).astype(np.float32)
-        spread = float(np.sqrt((rows - self.offset_).astype(np.float32).var(0, dtype=np.float64).mean()))
+        centred = rows - self.offset_
+        squares = np.einsum("nd,nd->n", centred, centred)  # float32 within a row, float64 among rows
+        spread = float(np.sqrt(squares.mean(dtype=np.float64) / width))
         self.scale_ = 1 / spread if spread > 0 else 1.0
 
     def _prepare(self, rows: np.ndarray) -> np.ndarray:
@@ -193,6 +197,15 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
                 "Plan(validation_fraction=...) lower, or leave early_stopping out."
             )
         return np.sort(order[held:]), np.sort(order[:held])
+
+    def _compared(self, count: int, held: np.ndarray | None) -> np.ndarray:
+        """Rows on which the network and PCA are compared: the held-out ones, else up to `COMPARED` of all."""
+        if held is not None:
+            self.error_on_ = f"{len(held):,} held-out samples"
+            return held
+        few = count <= COMPARED
+        self.error_on_ = f"the {count:,} training samples" if few else f"{COMPARED:,} of the {count:,} training samples"
+        return np.linspace(0, count - 1, min(count, COMPARED)).astype(int)  # rows often lie sorted
 
     def _check_codes(self, method: str, Z: ArrayLike, width: int) -> np.ndarray:
         who = f"{type(self).__name__}.{method}"

@@ -181,7 +181,7 @@ class VariationalAutoencoder(Coder):
         self.device_, self.precision_ = str(device), choose_precision(plan.precision, device)
         prepared = self._join(self._prepare(rows), labels)
         self._run(plan, prepared[train], None if held is None else prepared[held], seed)
-        self._look_back(rows, prepared, train, train if held is None else held, held is not None)
+        self._look_back(rows, prepared, train, self._compared(len(rows), held))
         return self
 
     def _check_switches(self) -> None:
@@ -304,7 +304,7 @@ class VariationalAutoencoder(Coder):
         self.stopped_ = done.stopped
         self.module_.eval()
 
-    def _look_back(self, rows: np.ndarray, prepared: np.ndarray, train: np.ndarray, on: np.ndarray, held: bool) -> None:
+    def _look_back(self, rows: np.ndarray, prepared: np.ndarray, train: np.ndarray, on: np.ndarray) -> None:
         """What the summary tells: used units, noise, and PCA beside."""
 
         def kl(x: Tensor) -> Tensor:
@@ -316,7 +316,6 @@ class VariationalAutoencoder(Coder):
         self.kl_ = self._through(kl, prepared[train][:10_000]).mean(0)
         learned = self.likelihood_ == "gaussian"
         self.noise_ = float(self.module_.log_noise.detach().exp()) / self.scale_ if learned else None
-        self.error_on_ = f"{len(on):,} held-out samples" if held else f"the {len(on):,} training samples"
         made = self._through(self._mean, prepared[on]) / np.float32(self.scale_) + self.offset_
         self.reconstruction_error_ = float(np.square(made - rows[on], dtype=np.float64).sum(1).mean())
         self.pca_error_ = self._pca_error(rows[train], rows[on], self.code_size_)
