@@ -264,13 +264,41 @@ def test_switches_that_mean_nothing_together():
         ({"corruption": "masking", "level": 1.5}, "expected a share between 0 and 1"),
         ({"network": "convolutional", "hidden_layer_sizes": (3,)}, "expected two integers"),
         ({"hidden_layer_sizes": (0,)}, "integers >= 1"),
-        ({"plan": rb.Plan(augment="flip")}, "is not used here"),
+        ({"plan": rb.Plan(label_smoothing=0.1)}, "is not used here"),
+        ({"plan": rb.Plan(augment="flip+cutout")}, "'cutout'; expected shift, rotate, flip, joined by"),
         ({"code_size": 0}, "integer >= 1"),
     ):
         with pytest.raises(ParameterError, match=said):
             rb.Autoencoder(**options).fit(PICTURES)
+    with pytest.raises(ParameterError, match="with a table; expected pictures"):
+        rb.Autoencoder(plan=rb.Plan(augment="shift")).fit(X)
     with pytest.raises(DataError, match="2 samples, of which 1 would be held out"):
         rb.Autoencoder(plan=rb.Plan(early_stopping=True), verbose=0).fit(X[:2])
+
+
+@pytest.mark.parametrize("kind", [rb.Autoencoder, rb.VariationalAutoencoder])
+def test_augmented_pictures_are_their_own_answer(kind):
+    def fit(augment):
+        return kind(**{**QUICK, "epochs": 20}, plan=rb.Plan(augment=augment)).fit(PICTURES)
+
+    moved, again, still = fit("shift"), fit("shift"), fit("none")
+    np.testing.assert_array_equal(moved.transform(PICTURES), again.transform(PICTURES))
+    assert (moved.transform(PICTURES) != still.transform(PICTURES)).any()
+    if kind is rb.VariationalAutoencoder:  # which cannot learn so much from so little
+        return
+    elsewhere = np.pad(PICTURES[:, :, 1:], ((0, 0), (0, 0), (0, 1)), mode="edge")
+    assert moved.score_samples(elsewhere).mean() > still.score_samples(elsewhere).mean()
+
+
+def test_the_error_beside_pca_is_that_of_evenly_spaced_samples_of_many():
+    rows = np.repeat(np.arange(5000.0), 3).reshape(-1, 3) + np.random.default_rng(0).normal(size=(5000, 3))
+    model = rb.Autoencoder(code_size=1, hidden_layer_sizes=(4,), epochs=1, random_state=0, verbose=0).fit(rows)
+    assert model.error_on_ == "4,096 of the 5,000 training samples"
+    chosen = rows[np.linspace(0, 4999, 4096).astype(int)]
+    assert model.reconstruction_error_ == pytest.approx(-model.score_samples(chosen).mean(), rel=1e-5)
+    pca = PCA(1).fit(rows)
+    theirs = np.square(chosen - pca.inverse_transform(pca.transform(chosen))).sum(1).mean()
+    assert model.pca_error_ == pytest.approx(theirs, rel=1e-3)
 
 
 def test_pictures_of_the_inside():

@@ -91,6 +91,19 @@ def test_gram_matrix_with_a_mask_equals_that_of_the_cut_out_pixels():
     assert torch.allclose(gram_matrix(x, mask), gram_matrix(x[..., :2]), atol=1e-6)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_gradient_of_a_gram_matrix_is_autograds(masked):
+    source = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=source, requires_grad=True)
+    mask = torch.rand(1, 1, 4, 5, dtype=torch.float64, generator=source) if masked else None
+    assert torch.autograd.gradcheck(lambda x: gram_matrix(x, mask), (x,))
+    flat, weight = x.flatten(2), torch.ones(1, 1, 20) if mask is None else mask.flatten(2)
+    plain = (flat * weight) @ flat.mT / weight.sum()
+    seen = torch.randn(2, 3, 3, dtype=torch.float64, generator=source)  # not symmetric
+    (ours,), (theirs,) = (torch.autograd.grad((g * seen).sum(), x) for g in (gram_matrix(x, mask), plain))
+    assert torch.allclose(ours, theirs)
+
+
 def test_gram_matrix_is_fp32_inside_bf16():
     x = torch.full((1, 4, 64, 64), 200.0, dtype=torch.bfloat16)  # 4096 * 40000 overflows fp16, sums lose digits in bf16
     with torch.autocast("cpu", dtype=torch.bfloat16):

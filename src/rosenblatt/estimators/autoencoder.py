@@ -270,8 +270,8 @@ class Autoencoder(Coder):
         names = {self.activation, self._code_function()}
         loss = self._output() == ("logistic" if self.loss == "log_loss" else "linear")
         plain = self.network == "dense" and not self.tied and self.sparse is None and not self.contract
-        parts = (plan.accumulate or 1) > 1
-        asked = parts or plan.ema is not None or plan.gradient_clip is not None or plan.precision == "bf16"
+        parts, augmented = (plan.accumulate or 1) > 1, (plan.augment or "none") != "none"
+        asked = parts or augmented or plan.ema is not None or plan.gradient_clip is not None or plan.precision == "bf16"
         output = "logistic" if self.loss == "log_loss" else "identity"
         known = all(covers(name, output, self.loss, np.float32) for name in names)
         if device.type != "cpu" or not (plain and loss and known) or asked or self.corruption in HIDING:
@@ -309,9 +309,9 @@ class Autoencoder(Coder):
                 objective, chain, prepared, plan=plan, seed=seed, evaluate=evaluate, keeper=keeper, **numbers
             )
         else:
-            x = torch.from_numpy(prepared)
+            x, source = torch.from_numpy(prepared), generator(seed)
             data = Resident(
-                x, torch.zeros(len(x)), device=self.device_, batch_size=int(self.batch_size), generator=generator(seed)
+                x, torch.zeros(len(x)), device=self.device_, batch_size=int(self.batch_size), generator=source
             )
             keeper = keeper_of(
                 plan, objective, data, epochs=epochs, learning_rate=rate, random_state=self.random_state,
@@ -319,7 +319,7 @@ class Autoencoder(Coder):
             )  # fmt: skip
             records = supervised(
                 objective, data, objective.loss, plan=plan, epochs=epochs, learning_rate=rate, evaluate=evaluate,
-                keeper=keeper,
+                keeper=keeper, prepare=self._augmentation(plan, source),
             )  # fmt: skip
         done = follow(
             records, objective, plan=plan, epochs=epochs, label=type(self).__name__, verbose=self.verbose, keeper=keeper

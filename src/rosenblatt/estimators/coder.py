@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from rosenblatt import _validate
 from rosenblatt._types import ArrayLike
 from rosenblatt._validate import Number
+from rosenblatt.data.augment import Augment
 from rosenblatt.data.pictures import as_pictures
 from rosenblatt.errors import DataError, ParameterError, ShapeError
 from rosenblatt.estimators.base import Estimator, expect_shape
@@ -22,6 +24,8 @@ from rosenblatt.train.plan import Plan
 
 BLOCK = 1024
 """Samples that pass through a network together where nothing is learned."""
+AUGMENTATIONS = ("shift", "rotate", "flip")
+"""Steps of ``Plan(augment=)`` that leave a picture worth reconstructing."""
 COMPARED = 4096
 """Training samples, evenly spaced, on which the network and PCA are compared where none are held out."""
 
@@ -178,12 +182,36 @@ class Coder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             ParameterError: It asks for what means nothing here.
         """
         said = (self.plan or Plan()).said()
-        for name in ("label_smoothing", "augment"):
-            if said.get(name) not in (None, 0.0, "none"):
-                raise ParameterError(
-                    f"{type(self).__name__}: Plan({name}={said[name]!r}) is not used here; expected none. Leave it out."
-                )
+        if said.get("label_smoothing"):
+            raise ParameterError(
+                f"{type(self).__name__}: Plan(label_smoothing={said['label_smoothing']!r}) is not used here; expected none. "
+                "Leave it out."
+            )
         return (self.plan or Plan()).over(own)
+
+    def _augmentation(self, plan: Plan, source: torch.Generator) -> Callable[[Tensor], Tensor] | None:
+        """What changes each batch of prepared rows before it is seen, and reconstructed; None where the plan asks for nothing.
+
+        Raises:
+            ParameterError: The data is a table, or a step would change what is to be reconstructed.
+        """
+        words = plan.augment or "none"
+        if words == "none":
+            return None
+        who = f"{type(self).__name__}: Plan(augment={words!r})"
+        if self._chw() is None:
+            raise ParameterError(f"{who} with a table; expected pictures. Leave it out.")
+        if other := [step for step in words.split("+") if step not in AUGMENTATIONS]:
+            raise ParameterError(
+                f"{who} names {other[0]!r}; expected {', '.join(AUGMENTATIONS)}, joined by '+': here a picture is its own answer."
+            )
+        augment, shape, features = Augment(words, source), self._chw(), self.n_features_in_
+
+        def change(rows: Tensor) -> Tensor:
+            pictures = augment(rows[:, :features].view(-1, *shape)).flatten(1)
+            return torch.cat([pictures, rows[:, features:]], 1)  # columns of labels stay
+
+        return change
 
     def _split(self, plan: Plan, count: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Rows to train on and rows held out, None where the plan does not ask for any."""

@@ -278,9 +278,10 @@ class VariationalAutoencoder(Coder):
         def evaluate(_: nn.Module) -> dict[str, float]:
             return {} if watched is None else {"validation_score": objective.score(watched, seed, self.precision_)}
 
+        source = generator(seed)
         data = Resident(
             torch.from_numpy(prepared), torch.zeros(len(prepared)), device=self.device_, batch_size=int(self.batch_size),
-            generator=generator(seed),
+            generator=source,
         )  # fmt: skip
         names = ("likelihood", "beta", "free_bits", "samples", "kl_warmup", "dropout")
         keeper = keeper_of(
@@ -296,6 +297,7 @@ class VariationalAutoencoder(Coder):
             learning_rate=rate,
             evaluate=evaluate,
             keeper=keeper,
+            prepare=self._augmentation(plan, source),
         )
         done = follow(
             records, objective, plan=plan, epochs=epochs, label=type(self).__name__, verbose=self.verbose, keeper=keeper

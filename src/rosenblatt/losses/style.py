@@ -14,9 +14,11 @@ their last digits in bf16.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from rosenblatt._types import Float
 from rosenblatt.errors import ShapeError
@@ -46,17 +48,39 @@ def gram_matrix(features: Float[Tensor, "N C H W"], mask: Float[Tensor, "1 1 H W
     """
     if features.ndim != 4:
         raise ShapeError(f"gram_matrix: features {tuple(features.shape)}; expected (N, C, H, W).")
+    if mask is not None and mask.shape[-2:] != features.shape[-2:]:
+        raise ShapeError(
+            f"gram_matrix: a mask {tuple(mask.shape[-2:])} for features {tuple(features.shape[-2:])}; expected one "
+            "weight a pixel. Resize the mask."
+        )
     with torch.autocast(features.device.type, enabled=False):
-        flat = _wide(features).flatten(2)  # N C H*W
-        if mask is None:
-            return flat @ flat.mT / flat.shape[2]
-        if mask.shape[-2:] != features.shape[-2:]:
-            raise ShapeError(
-                f"gram_matrix: a mask {tuple(mask.shape[-2:])} for features {tuple(features.shape[-2:])}; expected one "
-                "weight a pixel. Resize the mask."
-            )
-        weight = mask.to(flat).reshape(1, 1, -1)
-        return (flat * weight) @ flat.mT / weight.sum().clamp_min(_TINY)
+        rows = _wide(features).permute(0, 2, 3, 1).flatten(1, 2)  # N H*W C: a view where the channels lie last
+        weight = None if mask is None else mask.to(rows).reshape(1, -1, 1)
+        return _Gram.apply(rows, weight)
+
+
+class _Gram(torch.autograd.Function):
+    """Rows (N, K, C) and weights (1, K, 1) or None -> (N, C, C).
+
+    Autograd would multiply twice going back, once for each factor. They are the same one:
+    dL/dF = F (dL/dG + dL/dG^T) / K, one product, laid out like F so that nothing after it must turn it round.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor | None) -> Tensor:
+        ctx.save_for_backward(rows, weight)
+        if weight is None:
+            return rows.mT @ rows / rows.shape[1]
+        return rows.mT @ (rows * weight) / weight.sum().clamp_min(_TINY)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
+        rows, weight = ctx.saved_tensors
+        both = gradient + gradient.mT
+        if weight is None:
+            return rows @ (both / rows.shape[1]), None
+        return rows @ (both / weight.sum().clamp_min(_TINY)) * weight, None
 
 
 def relative_distance(value: Tensor, target: Tensor) -> Tensor:

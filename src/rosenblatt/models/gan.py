@@ -301,7 +301,8 @@ def deviation_map(x: Float[Tensor, "N C S S"], group: int = 4) -> Tensor:
     count = len(x)
     group = math.gcd(group, count)
     y = x.float().view(group, count // group, *x.shape[1:])
-    spread = (y.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))  # N / group
+    variance = (y - y.mean(0)).square().mean(0)  # torch's var along the first axis is ten times slower
+    spread = (variance + 1e-8).sqrt().mean((1, 2, 3))  # N / group
     return spread.repeat(group).view(count, 1, 1, 1).expand(-1, 1, *x.shape[2:]).to(x.dtype)
 
 

@@ -32,6 +32,10 @@ from rosenblatt.train.supervised import EpochRecord, supervised
 SMOOTH = 0.3
 """Weight of the total variation beside a content distance of weight 1."""
 
+IN_RANGE = 2000.0
+"""Weight of the mean squared distance of the pixels from 0 to 1. What lies beyond is cut off at the end, and most of the last
+hundred steps with it where nothing holds the pixels: a loss of 0.83 becomes 1.49 on SqueezeNet."""
+
 COARSE = ((0.25, 0.3), (0.5, 0.4), (1.0, 0.3))
 """Scales of the side and shares of the steps: three quarters of the steps cost a quarter or less."""
 
@@ -117,6 +121,7 @@ def painting_objective(
             "content": content_distance(found, wanted),
             "style": style_weight * style,
             "smooth": SMOOTH * total_variation(picture.float()),
+            "range": IN_RANGE * (picture - picture.clamp(0, 1)).float().square().mean(),
         }
 
     return objective
