@@ -8,6 +8,7 @@ a convnet that was trained on MNIST's training digits, and in random filters. Ab
 """
 
 import argparse
+import contextlib
 import json
 import time
 import warnings
@@ -26,6 +27,7 @@ from rosenblatt.metrics.extractors import extractor
 from rosenblatt.metrics.generated import judge
 from rosenblatt.models.gan import Players, ResidualCritic, StyleGenerator
 from rosenblatt.train.adversarial import Game
+from rosenblatt.train.memory import keep_freed
 from rosenblatt.train.plan import STANDARD, Plan
 
 CONTENDERS = {
@@ -147,8 +149,9 @@ def turns(repeats, steps):
         for repeat in range(repeats + 1):
             for label, turn in both.items():
                 started = time.perf_counter()
-                for step in range(steps):
-                    turn(step)
+                with keep_freed() if label == "rosenblatt" else contextlib.nullcontext():  # as `play` does
+                    for step in range(steps):
+                        turn(step)
                 if repeat:  # the first round warms up
                     taken[label].append(1000 * (time.perf_counter() - started) / steps)
         middle = {label: float(np.median(values)) for label, values in taken.items()}

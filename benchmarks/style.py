@@ -128,7 +128,7 @@ def main():
     objective = plain_objective(network, china, flower)
     check(objective, fast, china, flower)
     rows, ends = [], {}
-    for steps in (100, 200):
+    for steps in (100, 300):
         for _ in range(given.runs):
             seconds, ends["ours"] = ours(fast, china, flower, steps)
             rows.append({"steps": steps, "seconds": seconds, **losses(objective, ends["ours"])})

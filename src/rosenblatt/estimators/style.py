@@ -42,7 +42,7 @@ from rosenblatt.train.style import (
 METHODS = ("gatys", "johnson", "adain")
 NETWORKS = ("auto", "vgg19", "squeezenet", "small")
 COLORS = ("style", "luminance", "match")
-_STEPS = {"gatys": 200, "johnson": 2000, "adain": 4000}
+_STEPS = {"gatys": 300, "johnson": 2000, "adain": 4000}
 _WEIGHTS = {"gatys": 10.0, "johnson": 10.0, "adain": 3.0}
 _RATES = {"johnson": 1e-3, "adain": 1e-3}
 _LAST = {"vgg19": "relu5_1", "squeezenet": "fire6"}
@@ -65,7 +65,7 @@ class StyleTransfer(Estimator):
             "small" (trained in ``fit`` on your own pictures), or "auto": the first whose weights are on this machine.
         style_weight: Weight of the style beside 1 of the content, both relative; None takes 10, for "adain" 3, and a
             fifth of it with the "small" network.
-        steps: Steps of "gatys", training steps of the others; None takes 200, 2000 or 4000.
+        steps: Steps of "gatys", training steps of the others; None takes 300, 2000 or 4000.
         size: Longest side in pixels at which "gatys" paints and styles are looked at; None keeps theirs. Networks learn on
             crops of so many pixels, at most 256.
         learning_rate: None takes 1 (L-BFGS), 0.02 (Adam on pixels) or 1e-3 (networks).

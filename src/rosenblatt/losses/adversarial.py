@@ -29,16 +29,14 @@ class AdversarialLoss:
         weight: Weight of the penalty.
         critic_steps: Steps of the critic for one of the generator.
         spectral: The critic's layers are divided by their largest singular value (Miyato et al. 2018).
-        pairs: The generator needs the logits of data too.
     """
 
     critic: Callable[[Tensor, Tensor], Tensor]
-    generator: Callable[[Tensor, Tensor | None], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]
     penalty: str = "none"
     weight: float = 0.0
     critic_steps: int = 1
     spectral: bool = False
-    pairs: bool = False
 
 
 def non_saturating_critic(real: Float[Tensor, " N"], fake: Float[Tensor, " N"]) -> Tensor:
@@ -83,15 +81,13 @@ def relativistic_critic(real: Float[Tensor, " N"], fake: Float[Tensor, " N"]) ->
     return F.softplus(fake - real).mean()
 
 
-def relativistic_generator(fake: Float[Tensor, " N"], real: Float[Tensor, " N"] | None) -> Tensor:
+def relativistic_generator(fake: Float[Tensor, " N"], real: Float[Tensor, " N"]) -> Tensor:
     """The same game from the other side."""
-    return F.softplus(torch.zeros_like(fake) - fake if real is None else real - fake).mean()
+    return F.softplus(real - fake).mean()
 
 
 LOSSES = {
-    "relativistic": AdversarialLoss(
-        relativistic_critic, relativistic_generator, penalty="zero", weight=1.0, pairs=True
-    ),
+    "relativistic": AdversarialLoss(relativistic_critic, relativistic_generator, penalty="zero", weight=1.0),
     "non-saturating": AdversarialLoss(non_saturating_critic, non_saturating_generator),
     "wasserstein": AdversarialLoss(
         wasserstein_critic, wasserstein_generator, penalty="one", weight=10.0, critic_steps=5

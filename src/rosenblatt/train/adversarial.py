@@ -21,6 +21,7 @@ from rosenblatt.data.resident import Resident
 from rosenblatt.errors import DivergedError
 from rosenblatt.losses.adversarial import AdversarialLoss, unit_gradient_penalty, zero_centred_penalty
 from rosenblatt.train.checkpoint import Keeper
+from rosenblatt.train.memory import keep_freed
 from rosenblatt.train.optimizer import make_optimizer
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_precision, synchronize
@@ -110,7 +111,8 @@ def play(
         good, started = game.state(), time.perf_counter()
         players.train()
         try:
-            metrics = game.epoch()
+            with keep_freed():
+                metrics = game.epoch()
         except KeyboardInterrupt:
             game.undo(good)
             raise
@@ -192,13 +194,16 @@ class Game:
         return {**metrics, "augment_p": self.augment.p if self.augment.steps else 0.0}
 
     def turn(self, x: Tensor, y: Tensor) -> Tensor:
-        """A step of the critic, and where it is due one of the generator."""
+        """A step of the critic, and where it is due one of the generator, which is judged by the same samples."""
         self.set_rate()
         real = x if self.prepare is None else self.prepare(x)
-        value, fake, logits_real, logits_fake = self.critic_step(real, y)
-        nothing = torch.full((), float("nan"), device=self.device)
         due = self.step % self.loss.critic_steps == 0
-        other = self.generator_step(real, y) if due else nothing
+        with autocast(self.device, self.precision), torch.set_grad_enabled(due):
+            samples = self.generator(torch.randn(len(real), self.code_size, device=self.device), y).float()
+        fake = samples.detach()
+        value, logits_real, logits_fake = self.critic_step(real, fake, y)
+        nothing = torch.full((), float("nan"), device=self.device)
+        other = self.generator_step(samples, logits_real, y) if due else nothing
         self.step += 1
         return torch.stack(
             [
@@ -213,10 +218,8 @@ class Game:
             self.plan.schedule or "constant", self.step, self.steps, warmup=self.plan.warmup or 0.0
         )
 
-    def critic_step(self, real: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """One step of the critic; its loss, the samples, and the logits at data and samples."""
-        with autocast(self.device, self.precision), torch.no_grad():
-            fake = self.generator(torch.randn(len(real), self.code_size, device=self.device), y).float()
+    def critic_step(self, real: Tensor, fake: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of the critic; its loss, and the logits at data and samples."""
         due = self.step % EVERY == 0
         strength = EVERY * self.loss.weight
         extra: Any = 0.0
@@ -236,19 +239,18 @@ class Game:
                     extra = self.loss.weight * unit_gradient_penalty(judge, a, b)
             value = self.loss.critic(logits_real, logits_fake)
         self._descend("critic", value + extra)
-        return value.detach(), fake, logits_real.detach(), logits_fake.detach()
+        return value.detach(), logits_real.detach(), logits_fake.detach()
 
-    def generator_step(self, real: Tensor, y: Tensor) -> Tensor:
-        """One step of the generator against the critic as it stands; its loss."""
+    def generator_step(self, samples: Tensor, logits_real: Tensor, y: Tensor) -> Tensor:
+        """One step of the generator, which made the samples, against the critic as it stands; its loss.
+
+        Where a sample is compared with data, it is with the logits from the critic's own step: they only weigh the gradient,
+        and the critic moved once since.
+        """
         self.critic.requires_grad_(False)
         with autocast(self.device, self.precision):
-            fake = self.generator(torch.randn(len(real), self.code_size, device=self.device), y)
-            logits = self.critic(self.augment(fake.float()), y).float()
-            against = None
-            if self.loss.pairs:
-                with torch.no_grad():
-                    against = self.critic(self.augment(real), y).float()
-            value = self.loss.generator(logits, against)
+            logits = self.critic(self.augment(samples), y).float()
+            value = self.loss.generator(logits, logits_real)
         self._descend("generator", value)
         self.critic.requires_grad_(True)
         self._average_in()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rosenblatt.errors import DivergedError
+from rosenblatt.train.memory import keep_freed
 from rosenblatt.train.supervised import EpochRecord
 
 OPTIMIZERS = ("lbfgs", "adam")
@@ -80,19 +81,20 @@ def pixels(
     """
     rate = RATES[optimizer] if learning_rate is None else learning_rate
     run = _Run(picture, objective, optimizer, rate)
-    try:
-        for number in range(first, first + steps):
-            started = time.perf_counter()
-            loss, terms = run.step()
-            if not math.isfinite(loss):
-                raise DivergedError(
-                    f"the picture diverged in step {number}: the loss is {loss}. Kept the best point before. Try a learning "
-                    f"rate 10 times smaller (now {rate:g}), or Plan(precision='fp32').",
-                    epoch=number,
-                )
-            yield StepRecord(number, loss, run.rate, time.perf_counter() - started, terms, picture=picture)
-    finally:
-        run.keep_best()
+    with keep_freed():
+        try:
+            for number in range(first, first + steps):
+                started = time.perf_counter()
+                loss, terms = run.step()
+                if not math.isfinite(loss):
+                    raise DivergedError(
+                        f"the picture diverged in step {number}: the loss is {loss}. Kept the best point before. Try a "
+                        f"learning rate 10 times smaller (now {rate:g}), or Plan(precision='fp32').",
+                        epoch=number,
+                    )
+                yield StepRecord(number, loss, run.rate, time.perf_counter() - started, terms, picture=picture)
+        finally:
+            run.keep_best()
 
 
 class _Run:
