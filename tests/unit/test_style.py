@@ -456,7 +456,7 @@ def test_a_missing_weight_file_is_named_with_place_and_checksum(monkeypatch, tmp
     place = tmp_path / "pretrained_imagenet" / "vgg19-dcbb9e9d.pth"
     place.parent.mkdir()
     place.write_bytes(b"other")
-    with pytest.raises(FetchError, match=r"has the SHA-256 .*; expected one dcbb9e9dad"):
+    with pytest.raises(FetchError, match=r"has the SHA-256 .*; expected dcbb9e9dad"):
         weight_files.pretrained("vgg19")
     with pytest.raises(ParameterError, match="name='resnet'"):
         weight_files.find_weights("resnet")

@@ -156,12 +156,17 @@ def find(name: str, file: File, cache: str | Path | None = None) -> Path:
                 return Path(root).expanduser() / place
     path = cache_folder(cache) / name / file.name
     if path.exists():
-        _check_cached(path, file)
+        check_file(path, file)
         return path
-    return _download(name, file, path)
+    return download(name, file, path)
 
 
-def _check_cached(path: Path, file: File) -> None:
+def check_file(path: Path, file: File) -> None:
+    """Compare a file's checksum.
+
+    Raises:
+        FetchError: It is another one, or the file cannot be read.
+    """
     try:
         with path.open("rb") as stream:
             got = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -178,7 +183,12 @@ class _Transfer(Exception):
     """A download that failed, and why; no OSError, which would look like a failure to write."""
 
 
-def _download(name: str, file: File, path: Path) -> Path:
+def download(name: str, file: File, path: Path) -> Path:
+    """Fetch a file from the first address that has it; it is put in its place whole and checked.
+
+    Raises:
+        FetchError: No address gave it, or it cannot be written.
+    """
     failures = [] if file.urls else ["there is no address that it could be downloaded from"]
     try:
         if file.urls:

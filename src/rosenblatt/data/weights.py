@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rosenblatt import _validate
 from rosenblatt.data.catalogue import File
-from rosenblatt.data.fetch import _download, cache_folder
+from rosenblatt.data.fetch import TIMEOUT, cache_folder, check_file, download
 from rosenblatt.errors import FetchError
 from rosenblatt.models.perceptual import Perceptual
 from rosenblatt.models.squeezenet import SQUEEZE, SqueezeNet
@@ -109,7 +109,7 @@ def find_weights(name: str, *, cache: str | Path | None = None, download: bool =
     for weights in FILES[name]:
         for place in places(weights.file, cache):
             if place.is_file():
-                _check(place, weights.file)
+                check_file(place, weights.file)
                 return weights, place
     failures = []
     for weights in FILES[name]:
@@ -179,28 +179,10 @@ def _digest_words(digest: str) -> str:
     return digest if len(digest) == 64 else f"beginning with {digest}"
 
 
-def _check(path: Path, file: File) -> None:
-    try:
-        with path.open("rb") as stream:
-            got = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise FetchError(
-            f"{path} cannot be read ({error.strerror or error}). Delete it, or mend its permissions."
-        ) from error
-    if not got.startswith(file.sha256):
-        raise FetchError(
-            f"{path} has the SHA-256 {got}; expected one {_digest_words(file.sha256)}. It is damaged or another file. Delete it."
-        )
-
-
 def _fetched(file: File, path: Path) -> Path:
     """Download; where only the beginning of the checksum is known, it is compared afterwards."""
     if len(file.sha256) == 64:
-        return _download(_FOLDER, file, path)
-    import urllib.request
-
-    from rosenblatt.data.fetch import TIMEOUT
-
+        return download(_FOLDER, file, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(file.urls[0], timeout=TIMEOUT) as reply:
@@ -208,7 +190,7 @@ def _fetched(file: File, path: Path) -> Path:
     except (OSError, ValueError) as error:
         raise FetchError(f"{file.urls[0]}: {getattr(error, 'reason', None) or error}") from error
     try:
-        _check(path, file)
+        check_file(path, file)
     except FetchError:
         path.unlink(missing_ok=True)
         raise

@@ -16,24 +16,19 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rosenblatt._types import Float, Int
 from rosenblatt.errors import ShapeError
-from rosenblatt.layers.attention import Attention, Cache
+from rosenblatt.layers.attention import Cache
+from rosenblatt.models.gpt import Block
 
 
-class Block(nn.Module):
-    """Attention with a bias by distance and a dense layer, each normalised before and added to what it read."""
+class RelativeBlock(Block):
+    """A block of the GPT whose attention knows how far back each token lies."""
 
     def __init__(self, width: int, heads: int, context: int, dropout: float):
-        super().__init__()
-        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropout=dropout, bias=False)
+        super().__init__(width, heads, dropout)
         self.distance = nn.Parameter(torch.zeros(heads, context))
-        self.wide = nn.Linear(width, 4 * width, bias=False)
-        self.narrow = nn.Linear(4 * width, width, bias=False)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "N T C"], back: Int[Tensor, "T S"], cache: Cache | None = None
@@ -45,9 +40,7 @@ class Block(nn.Module):
             back: How far each key lies behind each query, 0 where it lies ahead.
             cache: Of the tokens before.
         """
-        bias = self.distance[:, back]  # A T S
-        x = x + self.dropout(self.attention(self.norm_1(x), causal=True, bias=bias, cache=cache))
-        return x + self.dropout(self.narrow(F.gelu(self.wide(self.norm_2(x)), approximate="tanh")))
+        return super().forward(x, cache, self.distance[:, back])
 
 
 class MusicTransformer(nn.Module):
@@ -68,7 +61,7 @@ class MusicTransformer(nn.Module):
         super().__init__()
         self.context = context
         self.embedding, self.dropout = nn.Embedding(vocabulary, width), nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(width, heads, context, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(RelativeBlock(width, heads, context, dropout) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, vocabulary, bias=False)
         for name, weight in self.named_parameters():
             if weight.ndim > 1 and not name.endswith("distance"):

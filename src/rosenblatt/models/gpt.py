@@ -3,7 +3,7 @@
 Reference: Vaswani et al. 2017 (arXiv:1706.03762); Radford et al. 2018 and 2019, "Language models are unsupervised multitask
 learners" (GPT-2: normalisation before each part, residual weights scaled by depth).
 
-Shapes: N sequences, T tokens, V tokens of the vocabulary, C width.
+Shapes: N sequences, T tokens, V tokens of the vocabulary, C width, A heads, S keys.
 
 Departures:
 - Output weights are the embeddings only where the vocabulary is large (more than 512 tokens).
@@ -34,9 +34,11 @@ class Block(nn.Module):
         self.narrow = nn.Linear(4 * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Float[Tensor, "N T C"], cache: Cache | None = None) -> Float[Tensor, "N T C"]:
-        """The next layer's view of each step, from the steps up to it."""
-        x = x + self.dropout(self.attention(self.norm_1(x), causal=True, cache=cache))
+    def forward(
+        self, x: Float[Tensor, "N T C"], cache: Cache | None = None, bias: Float[Tensor, "A T S"] | None = None
+    ) -> Float[Tensor, "N T C"]:
+        """The next layer's view of each step, from the steps up to it; a bias is added to the scores of attention."""
+        x = x + self.dropout(self.attention(self.norm_1(x), causal=True, bias=bias, cache=cache))
         return x + self.dropout(self.narrow(F.gelu(self.wide(self.norm_2(x)), approximate="tanh")))
 
 
