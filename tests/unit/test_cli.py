@@ -19,6 +19,7 @@ from PIL import Image
 import rosenblatt as rb
 from rosenblatt.cli.signatures import Parameter, parse_plan, parse_value
 from rosenblatt.errors import ParameterError
+from rosenblatt.estimators.cnn_networks import NETWORKS
 from rosenblatt.report import arts
 
 QUICK = ("--max-iter", 300, "--tol", 10, "--random-state", 0, "--hidden-layer-sizes", 8, "--learning-rate-init", 0.1)
@@ -73,9 +74,15 @@ def test_help_and_version_import_nothing_heavy():
 
 def test_systems(run):
     assert "LeNet-5 as published" in run("systems").out
-    names = {row["name"] for row in json.loads(run("systems", "--json").out)}
-    cnns = {"lenet5", "alexnet-2012", "alexnet", "resnet", "quick"}
-    assert names >= cnns | {"perceptron", "mlp", "shallow", "forecaster", "style", "rnn", "language"}
+    rows = json.loads(run("systems", "--json").out)
+    assert [row["year"] for row in rows] == sorted(row["year"] for row in rows)
+    for row in rows:
+        if row["command"].startswith("train cnn"):
+            assert row["command"].removeprefix("train cnn --network ") in NETWORKS
+        elif row["command"]:  # "" is what the library alone has
+            assert run(*row["command"].split(), "--help").code == 0
+    names = {row["name"] for row in rows}
+    assert names >= set(NETWORKS) | {"perceptron", "mlp", "shallow", "forecaster", "style", "rnn", "language"}
 
 
 def test_the_help_of_a_system_shows_the_whole_names_of_its_options(run):

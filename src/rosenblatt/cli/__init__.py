@@ -21,29 +21,44 @@ SYSTEMS = (
     ("perceptron", "Perceptron", 1958, "threshold units, Rosenblatt's rule"),
     ("mlp", "MLPClassifier, MLPRegressor", 1986, "multilayer perceptron with backpropagation"),
     ("shallow", "shallow_baseline", 1995, "feature selection and support vector machine"),
+    ("forecaster", "Forecaster", 1997, "recurrent network for time series, beside three baselines"),
+    ("rnn", "RNNClassifier", 1997, "recurrent classifier of texts and series"),
+    ("language", "LanguageModel", 1997, "recurrent language model, or a small Transformer (2017)"),
     ("lenet5", "CNNClassifier(network='lenet5')", 1998, "LeNet-5 as published"),
-    ("alexnet-2012", "CNNClassifier(network='alexnet-2012')", 2012, "AlexNet as published: two towers"),
-    ("alexnet", "CNNClassifier(network='alexnet')", 2014, "AlexNet in one tower, takes published weights"),
-    ("composer", "Composer", 2019, "music from MIDI files: relative Transformer, GRU, chorales in voices"),
-    ("gan", "GAN", 2014, "generator and critic; DCGAN, style-based; pictures and tables"),
-    ("semantic-gan", "SemanticGAN", 2019, "photographs from label maps (GauGAN), with styles; repaint and render"),
-    ("face-swap", "FaceSwap", 2017, "a person's face with another's pose and expression; with consent, marked"),
-    ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
     (
         "autoencoder",
         "Autoencoder",
         2006,
         "nonlinear PCA: dense or convolutional, denoising, sparse, contractive, masked",
     ),
+    ("alexnet-2012", "CNNClassifier(network='alexnet-2012')", 2012, "AlexNet as published: two towers"),
     ("vae", "VariationalAutoencoder", 2013, "codes, samples and likelihoods of tables and pictures"),
-    ("style", "StyleTransfer", 2016, "a picture in the style of another (Gatys; Johnson; AdaIN)"),
-    ("quick", "CNNClassifier(network='quick')", 2018, "small modern convolutional network"),
-    ("airbench", "CNNClassifier(network='airbench')", 2024, "small photographs in few passes: whitening, Muon"),
-    ("forecaster", "Forecaster", 1997, "recurrent network for time series, beside three baselines"),
-    ("rnn", "RNNClassifier", 1997, "recurrent classifier of texts and series"),
+    ("alexnet", "CNNClassifier(network='alexnet')", 2014, "AlexNet in one tower, takes published weights"),
+    ("gan", "GAN", 2014, "generator and critic; DCGAN, style-based; pictures and tables"),
     ("translator", "Translator", 2014, "attention-GRU or Transformer (2017) for pairs of sentences"),
-    ("language", "LanguageModel", 1997, "recurrent language model, or a small Transformer (2017)"),
+    ("resnet", "CNNClassifier(network='resnet')", 2015, "small residual network"),
+    ("style", "StyleTransfer", 2016, "a picture in the style of another (Gatys; Johnson; AdaIN)"),
+    ("face-swap", "FaceSwap", 2017, "a person's face with another's pose and expression; with consent, marked"),
+    ("quick", "CNNClassifier(network='quick')", 2018, "small modern convolutional network"),
+    (
+        "robust",
+        "CNNClassifier(network='robust')",
+        2018,
+        "small convolutional network that takes training against attacks",
+    ),
+    ("composer", "Composer", 2019, "music from MIDI files: relative Transformer, GRU, chorales in voices"),
+    ("semantic-gan", "SemanticGAN", 2019, "photographs from label maps (GauGAN), with styles; repaint and render"),
+    ("airbench", "CNNClassifier(network='airbench')", 2024, "small photographs in few passes: whitening, Muon"),
 )
+"""Name, estimator, year, what it is; the oldest first."""
+
+
+def _command(name: str, estimator: str) -> str:
+    """How a system is trained from the command line; "" where it is not."""
+    if name in ("shallow", "style"):
+        return {"shallow": "", "style": "stylize"}[name]
+    return f"train cnn --network {name}" if estimator.startswith("CNNClassifier(") else f"train {name}"
+
 
 app = typer.Typer(
     help="The deep-learning canon: classic networks on your own data.",
@@ -81,11 +96,18 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 @app.command()
 def systems(as_json: Json = False) -> None:
     """List the systems that can be trained."""
+    rows = [
+        {"name": name, "estimator": estimator, "year": year, "what": what, "command": _command(name, estimator)}
+        for name, estimator, year, what in SYSTEMS
+    ]
     if as_json:
-        typer.echo(json.dumps([dict(zip(("name", "estimator", "year", "what"), row, strict=True)) for row in SYSTEMS]))
+        typer.echo(json.dumps(rows))
         return
-    for name, estimator, year, what in SYSTEMS:
-        typer.echo(f"{year}  {name:<10} {estimator:<32} {what}")
+    estimators, commands = (max(len(row[key]) for row in rows) for key in ("estimator", "command"))
+    for row in rows:
+        typer.echo(
+            f"{row['year']}  {row['estimator']:<{estimators}}  {row['command'] or '-':<{commands}}  {row['what']}"
+        )
 
 
 @app.command()
@@ -309,7 +331,7 @@ def stylize(
     method: Annotated[str, typer.Option(help="gatys, johnson or adain.")] = "gatys",
     network: Annotated[str, typer.Option(help="auto, vgg19, squeezenet or small.")] = "auto",
     size: Annotated[int, typer.Option(help="Longest side in pixels of the work.")] = 512,
-    steps: Annotated[Optional[int], typer.Option(help="Steps; 200, 2000 or 4000 by method.")] = None,  # noqa: UP045
+    steps: Annotated[Optional[int], typer.Option(help="Steps; 300, 2000 or 4000 by method.")] = None,  # noqa: UP045
     style_weight: Annotated[Optional[float], typer.Option(help="Weight of the style beside 1 of the content.")] = None,  # noqa: UP045
     alpha: Annotated[float, typer.Option(help="Share of the style, 0 to 1.")] = 1.0,
     color: Annotated[str, typer.Option(help="style, luminance or match.")] = "style",

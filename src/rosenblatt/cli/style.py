@@ -41,6 +41,7 @@ def stylize(
     film = is_video(content)
     if film != is_video(out):
         raise ParameterError(f"{content} to {out}: expected a film from a film and a picture from a picture.")
+    rate, picture = (frame_rate(content), None) if film else (None, read_photo(content, who="stylize"))
     if not film:
         encode_photo(read_photo(_dot()).pixels, out)  # an unknown suffix, before the work
     started = time.perf_counter()
@@ -60,11 +61,10 @@ def stylize(
                 "--model with --style for a film; expected the styles of the model alone. Leave --style out."
             )
         frames = estimator.transform_frames(read_video(content), alpha=alpha, color=color)
-        count = write_video(out, frames, rate=frame_rate(content), overwrite=force)
+        count = write_video(out, frames, rate=rate, overwrite=force)
         result = {"out": str(out), "frames": count, "method": estimator.method, "network": estimator.network_}
         show(result, as_json=as_json, lines=[f"{out}: {count} frames in {time.perf_counter() - started:.1f} s"])
         return
-    picture = read_photo(content, who="stylize")
     painted = estimator.transform(picture, alpha=alpha, color=color, **changed)
     seconds = time.perf_counter() - started
     _validate.write_whole(out, encode_photo(painted, out), overwrite=force)
