@@ -122,6 +122,7 @@ def play(
         if not all(math.isfinite(v) for v in (value, *metrics.values())) or not finite(players):
             game.undo(good)
             raise DivergedError.at(number, advice=game.advice)
+        del good  # the consumer may keep a copy of its own
         live = game.show_average()
         players.eval()
         metrics |= dict(evaluate(players)) if evaluate is not None else {}

@@ -163,6 +163,7 @@ def supervised(
             seconds = time.perf_counter() - started
             if not run.agreed(math.isfinite(mean) and finite(run.net)):
                 raise run.diagnose(good, number)
+            del good  # the consumer may keep a copy of its own
             norms = _gradient_norms(run.net)
             live = run.average_in()
             module.eval()
