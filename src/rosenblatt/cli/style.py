@@ -41,8 +41,10 @@ def stylize(
     film = is_video(content)
     if film != is_video(out):
         raise ParameterError(f"{content} to {out}: expected a film from a film and a picture from a picture.")
-    rate, picture = (frame_rate(content), None) if film else (None, read_photo(content, who="stylize"))
-    if not film:
+    if film:
+        rate = frame_rate(content)
+    else:
+        picture = read_photo(content, who="stylize")
         encode_photo(read_photo(_dot()).pixels, out)  # an unknown suffix, before the work
     started = time.perf_counter()
     changed: dict[str, Any] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 from rosenblatt import _validate
 from rosenblatt.data.catalogue import File
 from rosenblatt.data.fetch import TIMEOUT, cache_folder, check_file, download
+from rosenblatt.data.pretrained import read_weights
 from rosenblatt.errors import FetchError
 from rosenblatt.models.perceptual import Perceptual
 from rosenblatt.models.squeezenet import SQUEEZE, SqueezeNet
@@ -202,8 +202,8 @@ def _state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
-        return torch.load(path, map_location="cpu", weights_only=True)  # weights_only: tensors, never code
-    except (OSError, ValueError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        return read_weights(path)
+    except (OSError, ValueError, RuntimeError, EOFError, KeyError) as error:  # ModelFileError is a ValueError
         raise FetchError(f"{path} cannot be read ({error}). Delete it and get a fresh copy.") from error
 
 

@@ -187,10 +187,11 @@ class Autoencoder(Coder):
             raise ShapeError(f"{who}: X is a table; expected pictures for corruption='patches'. Use 'pixels'.")
         device, seed = choose_device(self.device), draw_seed(self.random_state)
         train, held = self._split(plan, len(rows), seed)
+        learned = rows if held is None else rows[train]
         bounded = self._output() == "logistic"
         if bounded:
             self._refuse_out_of_range(who, rows, self._why_bounded())
-        self._learn_units(rows if held is None else rows[train], bounded=bounded)
+        self._learn_units(learned, bounded=bounded)
         self.code_size_ = int(self.code_size)
         with PrivateRandom(seed, device):
             self.module_ = self._place(self._rebuild(), device)
@@ -198,9 +199,8 @@ class Autoencoder(Coder):
         self.precision_ = "fp32" if self.engine_ == "compiled" else choose_precision(plan.precision, device)
         exact = self.network == "dense" and not self._hidden()
         self.contraction_ = "none" if not self.contract else "exact" if exact else "estimated"
-        prepared = self._prepare(rows)
-        self._run(plan, prepared if held is None else prepared[train], None if held is None else prepared[held], seed)
-        self._compare(rows if held is None else rows[train], rows[self._compared(len(rows), held)])
+        self._run(plan, self._prepare(learned), None if held is None else self._prepare(rows[held]), seed)
+        self._compare(learned, rows[self._compared(len(rows), held)])
         return self
 
     def _check_switches(self) -> None:

@@ -315,7 +315,7 @@ class VariationalAutoencoder(Coder):
                 *self.module_.encode(x[:, :features], x[:, features:] if self.conditional else None)
             )
 
-        self.kl_ = self._through(kl, prepared[train][:10_000]).mean(0)
+        self.kl_ = self._through(kl, prepared[train[:10_000]]).mean(0)
         learned = self.likelihood_ == "gaussian"
         self.noise_ = float(self.module_.log_noise.detach().exp()) / self.scale_ if learned else None
         made = self._through(self._mean, prepared[on]) / np.float32(self.scale_) + self.offset_
