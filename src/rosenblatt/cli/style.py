@@ -49,10 +49,7 @@ def stylize(
     started = time.perf_counter()
     changed: dict[str, Any] = {}
     if model is not None:
-        estimator = rosenblatt.load(model)
-        if not isinstance(estimator, rosenblatt.StyleTransfer):
-            raise ParameterError(f"{model} is a {type(estimator).__name__}; expected a StyleTransfer model.")
-        changed = {"style": style or None, "weights": weight or None}
+        estimator, changed = _loaded(model), {"style": style or None, "weights": weight or None}
     else:
         estimator = rosenblatt.StyleTransfer(**parameters)
         estimator.fit([str(path) for path in style], photos, weights=weight or None)
@@ -88,6 +85,15 @@ def stylize(
         f"{found['content']:.3f}, style distance {found['style']:.4f}"
     )
     show(result, as_json=as_json, lines=[line])
+
+
+def _loaded(model: Path) -> Any:
+    import rosenblatt
+
+    estimator = rosenblatt.load(model)
+    if not isinstance(estimator, rosenblatt.StyleTransfer):
+        raise ParameterError(f"{model} is a {type(estimator).__name__}; expected a StyleTransfer model.")
+    return estimator
 
 
 def _dot() -> Any:
