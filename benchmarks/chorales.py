@@ -30,12 +30,12 @@ def learn(given):
     data = chorales()
     model = rb.Composer(
         network="chorale", epochs=given.epochs, dropout=given.dropout, hidden_size=given.hidden_size, random_state=given.seed,
-        recall=not given.no_recall, verbose=2,
+        recall=not given.no_recall, plan=rb.Plan(ema=given.ema), verbose=2,
     )  # fmt: skip
     clock, processor = time.perf_counter(), time.process_time()
     model.fit(data["train"], validation=data["valid"])
     log = {
-        "parameters": model.get_params() | {"plan": None}, "seconds": time.perf_counter() - clock,
+        "parameters": model.get_params() | {"plan": {"ema": given.ema}}, "seconds": time.perf_counter() - clock,
         "processor_seconds": time.process_time() - processor, "best_epoch": model.best_epoch_,
         "bound_on_validation": model.validation_loss_, "precision": model.precision_,
         "history": [{k: row[k] for k in ("epoch", "loss", "validation_loss")} for row in model.history_],
@@ -69,6 +69,7 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--dropout", type=float, default=0.3)
     parser.add_argument("--hidden-size", type=int, default=256)
+    parser.add_argument("--ema", type=float, default=0.998)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-recall", action="store_true")
     parser.add_argument("--shifts", type=int, default=0)

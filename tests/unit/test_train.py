@@ -396,7 +396,7 @@ def test_freed_memory_is_kept_inside_and_given_back_outside():
     def faults():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         for _ in range(3):
-            torch.ones(20_000_000)  # 80 MB: above what the C library keeps by itself
+            torch.ones(12_000_000)  # 48 MB: above what the C library keeps by itself
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     with keep_freed(), keep_freed():

@@ -120,9 +120,18 @@ def test_the_command_paints_a_film(run, tmp_path):
         "--size",
         64,
     )
-    said = run(*words, "--out", tmp_path / "out.mp4", "--random-state", 0)
+    kept = tmp_path / "painter.safetensors"
+    said = run(*words, "--out", tmp_path / "out.mp4", "--random-state", 0, "--save", kept)
     assert said.code == 0, said.err
-    assert len(list(read_video(tmp_path / "out.mp4"))) == 2
+    first = list(read_video(tmp_path / "out.mp4"))
+    assert len(first) == 2
+    again = ("stylize", tmp_path / "in.mp4", "--model", kept, "--out", tmp_path / "again.mp4")
+    said = run(*again)
+    assert said.code == 0, said.err
+    np.testing.assert_array_equal(list(read_video(tmp_path / "again.mp4")), first)
+    said = run(*again, "--force", "--style", tmp_path / "style.png")
+    assert said.code == 2
+    assert "expected the styles of the model alone" in said.err
     said = run(*words, "--out", tmp_path / "out.png")
     assert said.code == 2
     assert "expected a film from a film" in said.err

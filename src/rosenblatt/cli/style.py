@@ -34,13 +34,16 @@ def stylize(
             "--style is missing; expected the path of a style picture, or --model with a trained model."
         )
     import rosenblatt
-    from rosenblatt import _validate
     from rosenblatt.data.photo import encode_photo, read_photo
     from rosenblatt.data.video import frame_rate, is_video, read_video, write_video
 
     film = is_video(content)
     if film != is_video(out):
         raise ParameterError(f"{content} to {out}: expected a film from a film and a picture from a picture.")
+    if film and model is not None and (style or weight):
+        raise ParameterError(
+            "--model with --style or --weight for a film; expected the styles of the model alone. Leave them out."
+        )
     if film:
         rate = frame_rate(content)
     else:
@@ -55,36 +58,39 @@ def stylize(
         estimator.fit([str(path) for path in style], photos, weights=weight or None)
     say(f"perceptual network: {estimator.network_}, {estimator.network_note_}")
     if film:
-        if changed.get("style") or changed.get("weights"):
-            raise ParameterError(
-                "--model with --style for a film; expected the styles of the model alone. Leave --style out."
-            )
         frames = estimator.transform_frames(read_video(content), alpha=alpha, color=color)
         count = write_video(out, frames, rate=rate, overwrite=force)
-        result = {"out": str(out), "frames": count, "method": estimator.method, "network": estimator.network_}
-        show(result, as_json=as_json, lines=[f"{out}: {count} frames in {time.perf_counter() - started:.1f} s"])
-        return
-    painted = estimator.transform(picture, alpha=alpha, color=color, **changed)
-    seconds = time.perf_counter() - started
-    _validate.write_whole(out, encode_photo(painted, out), overwrite=force)
+        size, done = {"frames": count}, f"{out}: {count} frames in {time.perf_counter() - started:.1f} s"
+    else:
+        painted = estimator.transform(picture, alpha=alpha, color=color, **changed)
+        size, done = _painted(estimator, picture, painted, out, started, force=force)
     if save is not None:
         estimator.save(save, overwrite=force)
+    result = {"out": str(out), "method": estimator.method, "network": estimator.network_}
+    result |= {"network_note": estimator.network_note_, **size}
+    show(result, as_json=as_json, lines=[done])
+
+
+def _painted(
+    estimator: Any, picture: Any, painted: Any, out: Path, started: float, *, force: bool
+) -> tuple[dict[str, Any], str]:
+    """Write a painted picture; what there is to say of it, as numbers and as a line."""
+    from rosenblatt import _validate
+    from rosenblatt.data.photo import encode_photo
+
+    seconds, (high, wide) = time.perf_counter() - started, painted.shape[:2]
+    _validate.write_whole(out, encode_photo(painted, out), overwrite=force)
     found = estimator.distances(picture, painted)
-    result = {
-        "out": str(out),
-        "size": [painted.shape[1], painted.shape[0]],
-        "method": estimator.method,
-        "network": estimator.network_,
-        "network_note": estimator.network_note_,
+    numbers = {
+        "size": [wide, high],
         "content_distance": found["content"],
         "style_distance": found["style"],
         "seconds": round(seconds, 3),
     }
-    line = (
-        f"{out}: {painted.shape[1]} x {painted.shape[0]} pixels in {seconds:.1f} s; content distance "
-        f"{found['content']:.3f}, style distance {found['style']:.4f}"
+    return numbers, (
+        f"{out}: {wide} x {high} pixels in {seconds:.1f} s; content distance {found['content']:.3f}, style distance "
+        f"{found['style']:.4f}"
     )
-    show(result, as_json=as_json, lines=[line])
 
 
 def _loaded(model: Path) -> Any:

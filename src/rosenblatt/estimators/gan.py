@@ -33,6 +33,7 @@ from rosenblatt.models.gan import (
     stages,
 )
 from rosenblatt.train.adversarial import adversarial, diagnose
+from rosenblatt.train.eager import eager
 from rosenblatt.train.follow import follow
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_device, choose_precision
@@ -459,7 +460,7 @@ class GAN(Estimator):
         codes = torch.from_numpy(self._wanted_labels("GAN.project", y, len(target))).to(self.device_)
         network, starts = self.module_.generator, 4
         z = torch.randn(starts, len(target), self.code_size, generator=generator(0)).to(self.device_).requires_grad_()
-        optimizer = torch.optim.Adam([z], lr=0.1)
+        optimizer = eager(torch.optim.Adam)([z], lr=0.1)
 
         def errors() -> Tensor:
             drawn = network(z.flatten(0, 1), codes.repeat(starts)).float()

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from rosenblatt._types import Float
+from rosenblatt.train.eager import eager
+from rosenblatt.train.precision import has_bf16
 
 STEPS = 3
 """Of the iteration: the singular values need not be one, only alike; three serve pictures as well as the usual five."""
@@ -28,7 +30,8 @@ def orthogonalise(matrix: Float[Tensor, "R C"], steps: int = STEPS) -> Float[Ten
     r"""About the nearest matrix with orthonormal rows or columns: U V' of the decomposition U S V'.
 
     Newton and Schulz's iteration :math:`X \leftarrow a X + (b A + c A^2) X, \; A = X X^T` with coefficients that lift small
-    singular values fast and let them end anywhere from 0.7 to 1.2, in bf16, which costs no accuracy of the fit.
+    singular values fast and let them end anywhere from 0.7 to 1.2; in bf16 where the device has it, which costs no
+    accuracy of the fit.
 
     Args:
         matrix: Any, not zero.
@@ -37,7 +40,7 @@ def orthogonalise(matrix: Float[Tensor, "R C"], steps: int = STEPS) -> Float[Ten
     Reference:
         Jordan et al. 2024.
     """
-    x = matrix.bfloat16()
+    x = matrix.bfloat16() if has_bf16(matrix.device) else matrix.float()
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     x = x / (x.norm() + 1e-7)  # singular values at most 1
@@ -47,7 +50,7 @@ def orthogonalise(matrix: Float[Tensor, "R C"], steps: int = STEPS) -> Float[Ten
     return (x if wide else x.T).to(matrix.dtype)
 
 
-class Muon(torch.optim.Adam):
+class Muon(eager(torch.optim.Adam)):
     """Adam whose groups marked ``orthogonal`` move by `orthogonalise` of their Nesterov momentum.
 
     Args:

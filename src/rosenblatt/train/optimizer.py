@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from rosenblatt.errors import ParameterError
+from rosenblatt.train.eager import eager
 from rosenblatt.train.muon import Muon
 from rosenblatt.train.plan import Plan
 
@@ -36,7 +37,7 @@ def make_optimizer(module: nn.Module, plan: Plan, learning_rate: float) -> torch
     momentum = plan.momentum if plan.momentum is not None else 0.9
     if plan.optimizer == "sgd":
         nesterov = bool(plan.nesterov) and momentum > 0
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
+        return eager(torch.optim.SGD)(groups, lr=learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
     if plan.optimizer == "muon":
         if plan.sharded:
             raise ParameterError(
@@ -45,9 +46,9 @@ def make_optimizer(module: nn.Module, plan: Plan, learning_rate: float) -> torch
             )
         return Muon(_by_kind(module, plan), learning_rate, momentum=momentum, fused=fused)
     if plan.optimizer == "rmsprop":
-        return torch.optim.RMSprop(groups, lr=learning_rate, momentum=0.0, alpha=0.99)
+        return eager(torch.optim.RMSprop)(groups, lr=learning_rate, momentum=0.0, alpha=0.99)
     kind = torch.optim.AdamW if plan.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=learning_rate, betas=(momentum, 0.999), fused=fused)
+    return eager(kind)(groups, lr=learning_rate, betas=(momentum, 0.999), fused=fused)
 
 
 def _by_kind(module: nn.Module, plan: Plan) -> list[dict[str, Any]]:

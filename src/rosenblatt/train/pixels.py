@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rosenblatt.errors import DivergedError
+from rosenblatt.train.eager import eager
 from rosenblatt.train.memory import keep_freed
 from rosenblatt.train.supervised import EpochRecord
 
@@ -110,10 +111,10 @@ class _Run:
 
     def make(self) -> torch.optim.Optimizer:
         if self.kind == "lbfgs":
-            return torch.optim.LBFGS(
+            return eager(torch.optim.LBFGS)(
                 [self.point], lr=self.rate, max_iter=1, history_size=10, tolerance_grad=0, tolerance_change=0
             )
-        return torch.optim.Adam([self.point], lr=self.rate, betas=(0.9, 0.99))
+        return eager(torch.optim.Adam)([self.point], lr=self.rate, betas=(0.9, 0.99))
 
     def closure(self) -> Tensor:
         self.point.grad = None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rosenblatt._types import Float, Int
 from rosenblatt.errors import ParameterError
+from rosenblatt.train.eager import eager
 
 
 @contextmanager
@@ -163,7 +164,7 @@ def maximise(
     device = next(module.parameters()).device
     start = 0.1 * torch.randn((len(target), *shape), generator=generator, device=generator.device)
     x = start.to(device).requires_grad_()
-    optimizer = torch.optim.Adam([x], lr=rate)
+    optimizer = eager(torch.optim.Adam)([x], lr=rate)
     reach = max(1, min(shape[1:]) // 16)
     with at_rest(module), torch.enable_grad():
         for _ in range(steps):
