@@ -6,7 +6,7 @@
 
 The JSB set (ROSENBLATT_DATA/jsb_chorales) with its own split of 229 / 76 / 77 pieces. Validation pieces choose everything, test
 pieces are read once at the end. Nats a note are over all four voices' tokens of all steps, silences included, each given all
-tokens before it in the order S, A, T, B.
+tokens before it in the order S, B, A, T (their product, the probability of a step, is asked in no order).
 """
 
 import argparse

@@ -223,7 +223,7 @@ class _Singer:
             seen.append(net.chord(self._chord(h, wanted, generator, options)))
         recalled = None if self.listener is None else self.listener.expect()
         step, chosen = np.zeros(net.voices, np.int64), []
-        for v in range(net.voices):
+        for v in net.order:
             tokens = torch.cat(chosen, 2) if chosen else self.before[:, :, :0]
             logits = net.voice(v, seen, self.before, self.held, self._given(recalled), tokens)[:, 0]
             fixed = wanted[v] != FREE
@@ -238,7 +238,7 @@ class _Singer:
             if v == 0 and recalled is not None and self.listener is not None:
                 under = self.listener.expect_under(int(step[0]))
                 recalled.pitches[:, UNDER], recalled.strength[:, UNDER] = under.pitches, under.strength
-        self._go_on(step, torch.cat(chosen, 2))
+        self._go_on(step, torch.cat([chosen[net.order.index(v)] for v in range(net.voices)], 2))
         return step
 
     def _given(self, recalled: Recalled | None) -> Given:
