@@ -207,6 +207,7 @@ class _Singer:
         self.net, self.code, self.state, self.place = net, code, None, 0
         self.device = next(net.parameters()).device
         self.before = torch.full((1, 1, net.voices), net.pitches, device=self.device)
+        self.earlier = self.before
         self.held = torch.zeros_like(self.before)
         self.chord = torch.zeros(1, 1, dtype=torch.long, device=self.device)
         self.tonic = None if not net.keyed else torch.tensor([tonic or 0], device=self.device)
@@ -217,7 +218,8 @@ class _Singer:
         net = self.net
         position = torch.tensor([self.place], device=self.device)
         before_chord = self.chord if net.chords else None
-        h, self.state = net.read(self.before, self.held, before_chord, self.tonic, position, self.state)
+        moved = net.moved(self.before, self.earlier)
+        h, self.state = net.read(self.before, moved, self.held, before_chord, self.tonic, position, self.state)
         seen = [h]
         if net.chord_head is not None and net.chord is not None:
             seen.append(net.chord(self._chord(h, wanted, generator, options)))
@@ -261,7 +263,7 @@ class _Singer:
     def _go_on(self, step: np.ndarray, tokens: Tensor) -> None:
         same = tokens == self.before
         self.held = torch.where(same, (self.held + 1).clamp_max(HELD - 1), 0)
-        self.before, self.place = tokens, self.place + 1
+        self.earlier, self.before, self.place = self.before, tokens, self.place + 1
         if self.net.chords:  # the chord that sounds, whatever was drawn
             self.chord = torch.from_numpy(self.code.encode(step[None])[:, -1:]).to(self.device)
         if self.listener is not None:
