@@ -1,8 +1,8 @@
 """Convolutional networks beside plain PyTorch, skorch, Lightning and ResNet-18; about 20 minutes on two idle cores.
 
 step     ms a training step: plain (fp32, NCHW, `DataLoader` over the same arrays, unfused Adam, `.item()` a batch), tuned
-         (channels_last, bf16 autocast, resident arrays, `index_select`, fused Adam), rosenblatt (the loop behind
-         `CNNClassifier`, with normalisation in the step); the same network in each, alternating.
+         (channels_last, bf16 where the processor has it, resident arrays, `index_select`, fused Adam), rosenblatt (the loop
+         behind `CNNClassifier`, with normalisation in the step); the same network in each, alternating.
 fit      a whole fit of one epoch of MNIST, the same network ("quick", and `small_network`): rosenblatt, skorch and Lightning as
          their tutorials write it.
 mnist    one epoch from arrays, seconds and test accuracy: ten seeds of `small_network` in `CNNClassifier`, three of "quick";
@@ -40,7 +40,7 @@ from rosenblatt.models.airbench import Airbench
 from rosenblatt.models.alexnet import AlexNet
 from rosenblatt.models.quick import Quick
 from rosenblatt.train.plan import STANDARD, Plan
-from rosenblatt.train.precision import choose_precision
+from rosenblatt.train.precision import autocast, choose_precision
 from rosenblatt.train.seeds import PrivateRandom
 from rosenblatt.train.supervised import supervised
 
@@ -95,7 +95,7 @@ def tuned(make, x, y, batch):
         for rows in torch.randperm(len(x), device=DEVICE).split(batch):
             xb, yb = x.index_select(0, rows).contiguous(memory_format=torch.channels_last), y.index_select(0, rows)
             optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(DEVICE.type, torch.bfloat16):
+            with autocast(DEVICE, choose_precision("auto", DEVICE)):
                 output = net(xb)
             F.cross_entropy(output.float(), yb).backward()
             optimizer.step()
