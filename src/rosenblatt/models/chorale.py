@@ -13,7 +13,8 @@ step; so training costs a quarter of what a network over single tokens costs, fo
 
 References: the order, the chord first, the count of held steps and dropout with one mask: Peracha 2019, "Improving polyphonic
 music models with feature-rich encoding" (TonicNet), arXiv:1911.11775; voices in order on a grid: Huang et al. 2018 (Music
-Transformer), arXiv:1809.04281, section 4.1; pointing at the note before: See, Liu & Manning 2017, arXiv:1704.04368, here as an
+Transformer), arXiv:1809.04281, section 4.1; intervals as what is predicted: Conklin & Witten 1995,
+doi:10.1080/09298219508570672; pointing at the note before: See, Liu & Manning 2017, arXiv:1704.04368, here as an
 added logit.
 
 Shape letters: N pieces, T steps, V voices, P pitches (0 is silence), D features.
