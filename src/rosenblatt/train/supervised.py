@@ -26,6 +26,16 @@ from rosenblatt.errors import DivergedError, MemoryWarning, ParameterError
 from rosenblatt.train.checkpoint import Keeper, fingerprint
 from rosenblatt.train.distributed import Rank, Replicated, Sharded, gathered, here, like, whole
 from rosenblatt.train.memory import keep_freed
+from rosenblatt.train.numbers import (
+    Watch,
+    bad_gradient,
+    bad_weight,
+    copy_into,
+    finite,
+    floating,
+    gradient_norms,
+    models,
+)
 from rosenblatt.train.optimizer import make_optimizer
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_precision, synchronize
@@ -129,6 +139,41 @@ def supervised(
         True
     """
     plan = plan.over(STANDARD)
+    _check_plan(plan, keeper, rank, objective)
+    run = _Run(module, data, loss, plan, epochs, learning_rate, prepare, rank, objective)
+    try:
+        for number in range(run.resume(keeper) + 1, epochs + 1):
+            good = run.snapshot()
+            started = time.perf_counter()
+            run.net.train()
+            try:
+                mean = run.epoch_within_memory(good, number)
+            except KeyboardInterrupt:
+                # half an epoch is no well-defined result: go back to the end of the one before
+                run.undo(good)
+                raise
+            synchronize(run.device)
+            seconds = time.perf_counter() - started
+            if not run.agreed(math.isfinite(mean) and finite(run.net)):
+                raise run.diagnose(good, number)
+            del good  # the consumer may keep a copy of its own
+            norms = gradient_norms(run.net)
+            live = run.average_in()
+            module.eval()
+            metrics = run.same(evaluate(module) if evaluate is not None else {})
+            if run.parts > 1:
+                metrics["accumulate"] = run.parts
+            yield EpochRecord(number, mean, run.rate, seconds, metrics, partial(run.state, live), norms)
+            # a consumer that stops here, and the last epoch, leave the averaged weights in the module
+            if live is not None and number < epochs:
+                copy_into(run.net, live)
+        module.eval()
+    finally:
+        run.close()
+
+
+def _check_plan(plan: Plan, keeper: Keeper | None, rank: Rank | None, objective: Objective | None) -> None:
+    """Refuse a plan that this loop was not given the means for, or whose parts exclude each other."""
     if plan.checkpoint is not None and keeper is None:
         raise ParameterError(
             "Plan(checkpoint=...): this loop was given no keeper; expected keeper=keeper_of(plan, ...)."
@@ -147,36 +192,6 @@ def supervised(
         raise ParameterError("Plan(sharded=True, optimizer='muon'): it turns whole matrices, which no process holds.")
     if plan.sharded and rank is None:
         raise ParameterError("Plan(sharded=True) on one device; expected Plan(devices=N) or torchrun. Leave it out.")
-    run = _Run(module, data, loss, plan, epochs, learning_rate, prepare, rank, objective)
-    try:
-        for number in range(run.resume(keeper) + 1, epochs + 1):
-            good = run.snapshot()
-            started = time.perf_counter()
-            run.net.train()
-            try:
-                mean = run.epoch_within_memory(good, number)
-            except KeyboardInterrupt:
-                # half an epoch is no well-defined result: go back to the end of the one before
-                run.undo(good)
-                raise
-            synchronize(run.device)
-            seconds = time.perf_counter() - started
-            if not run.agreed(math.isfinite(mean) and finite(run.net)):
-                raise run.diagnose(good, number)
-            del good  # the consumer may keep a copy of its own
-            norms = _gradient_norms(run.net)
-            live = run.average_in()
-            module.eval()
-            metrics = run.same(evaluate(module) if evaluate is not None else {})
-            if run.parts > 1:
-                metrics["accumulate"] = run.parts
-            yield EpochRecord(number, mean, run.rate, seconds, metrics, partial(run.state, live), norms)
-            # a consumer that stops here, and the last epoch, leave the averaged weights in the module
-            if live is not None and number < epochs:
-                _copy_into(run.net, live)
-        module.eval()
-    finally:
-        run.close()
 
 
 def keeper_of(
@@ -250,7 +265,7 @@ class _Run:
         seed = int(torch.randint(2**31, (1,), generator=data.generator, device=data.generator.device))
         self.random = PrivateRandom(seed, self.device)
         self.step, self.steps = 0, epochs * len(data)
-        self.average = [t.detach().clone() for t in _floating(self.net)] if plan.ema else None
+        self.average = [t.detach().clone() for t in floating(self.net)] if plan.ema else None
         self.parts = min(plan.accumulate or 1, data.batch_size)
         self.range_test = current_range_test()
 
@@ -284,7 +299,7 @@ class _Run:
         if self.average is not None:
             # the average must not lag behind from a random start: Kingma & Ba's correction as a ramp
             decay = min(self.plan.ema or 0.0, (1 + self.step) / (10 + self.step))
-            torch._foreach_lerp_(self.average, list(_floating(self.net)), 1 - decay)
+            torch._foreach_lerp_(self.average, list(floating(self.net)), 1 - decay)
         return value
 
     def backward(self, x: Tensor, y: Tensor, weight: Tensor | None) -> Tensor:
@@ -377,8 +392,8 @@ class _Run:
     def _average_in(self) -> list[Tensor] | None:
         if self.average is None:
             return None
-        live = [t.clone() for t in _floating(self.net)]
-        _copy_into(self.net, self.average)
+        live = [t.clone() for t in floating(self.net)]
+        copy_into(self.net, self.average)
         return live
 
     def snapshot(self) -> dict[str, Any]:
@@ -400,7 +415,7 @@ class _Run:
         """
         return {
             "module": self.module.state_dict(),
-            "live": None if live is None else [gathered(t, m) for t, m in zip(live, _models(self.net), strict=True)],
+            "live": None if live is None else [gathered(t, m) for t, m in zip(live, models(self.net), strict=True)],
             "optimizer": _all_whole(self.optimizer.state_dict()),
             "generator": self.data.generator.get_state(),
             "random": self.random.state,
@@ -418,10 +433,10 @@ class _Run:
         self.restore({**state, "average": None})
         self.parts = state["parts"]
         if state["live"] is not None:
-            self.average = [t.clone() for t in _floating(self.net)]
+            self.average = [t.clone() for t in floating(self.net)]
             if not keeper.finished:
-                pieces = [here(like(t, m)) for t, m in zip(state["live"], _models(self.net), strict=True)]
-                _copy_into(self.net, pieces)
+                pieces = [here(like(t, m)) for t, m in zip(state["live"], models(self.net), strict=True)]
+                copy_into(self.net, pieces)
         if self.spread is not None:
             self.spread.show()
         return self.epochs if keeper.finished else keeper.epoch
@@ -456,9 +471,9 @@ class _Run:
         self.module.train()
         layer, batch = None, None
         for batch, (x, y, weight) in enumerate(self.data, start=1):  # noqa: B007
-            with self.random, _Watch(self.module) as watch:
+            with self.random, Watch(self.module) as watch:
                 self.one_step(x, y, weight)
-            layer = watch.bad_output or _bad_gradient(self.module) or _bad_weight(self.module)
+            layer = watch.bad_output or bad_gradient(self.module) or bad_weight(self.module)
             if layer is not None:
                 break
         self.undo(good)
@@ -468,30 +483,6 @@ class _Run:
             layer=layer,
             advice=advice,
         )
-
-
-class _Watch:
-    """Context manager: note the first leaf module, in forward order, whose output is not finite."""
-
-    def __init__(self, module: nn.Module):
-        self.module, self.bad_output, self.hooks = module, None, []
-
-    def __enter__(self) -> _Watch:
-        for name, part in self.module.named_modules():
-            if not list(part.children()):
-                self.hooks.append(part.register_forward_hook(self._hook(name)))
-        return self
-
-    def _hook(self, name: str) -> Callable[..., None]:
-        def note(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if self.bad_output is None and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
-                self.bad_output = name
-
-        return note
-
-    def __exit__(self, *_: Any) -> None:
-        for hook in self.hooks:
-            hook.remove()
 
 
 def _share(part: int, whole: int, weight: Tensor | None, weights: Tensor | None) -> Tensor | float:
@@ -524,56 +515,3 @@ def _all_whole(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _all_whole(item) for key, item in value.items()}
     return [_all_whole(item) for item in value] if isinstance(value, list) else whole(value)
-
-
-def _floating(module: nn.Module) -> Iterator[Tensor]:
-    """Weights and statistics, or the pieces of them that lie in this process."""
-    for tensor in _models(module):
-        yield here(tensor)
-
-
-def _models(module: nn.Module) -> Iterator[Tensor]:
-    for tensor in module.state_dict(keep_vars=True).values():
-        if tensor.is_floating_point():
-            yield tensor.data
-
-
-@torch.no_grad()
-def _gradient_norms(module: nn.Module) -> dict[str, float]:
-    """Norm of the gradient that each layer holds, read from the device once."""
-    named = [(name.rpartition(".")[0] or name, p.grad) for name, p in module.named_parameters() if p.grad is not None]
-    if not named:
-        return {}
-    squares = torch.stack(
-        [whole(n).float().square().cpu() for n in torch._foreach_norm([g for _, g in named])]
-    ).tolist()
-    layers: dict[str, float] = {}
-    for (layer, _), square in zip(named, squares, strict=True):
-        layers[layer] = layers.get(layer, 0.0) + square
-    return {layer: math.sqrt(square) for layer, square in layers.items()}
-
-
-@torch.no_grad()
-def _copy_into(module: nn.Module, tensors: list[Tensor]) -> None:
-    torch._foreach_copy_(list(_floating(module)), tensors)
-
-
-@torch.no_grad()
-def finite(module: nn.Module) -> bool:
-    """Whether all weights and buffers are numbers."""
-    # the largest magnitude, not the Euclidean norm: that one overflows while the weights are still finite
-    norms = torch._foreach_norm([t for t in _floating(module) if t.numel()], ord=math.inf)
-    return bool(torch.isfinite(torch.stack([n.float().to(norms[0].device) for n in norms])).all())
-
-
-def _bad_gradient(module: nn.Module) -> str | None:
-    """Layer of the bad gradient nearest to the loss: that is where backpropagation met it first."""
-    bad = [n for n, p in module.named_parameters() if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
-    return bad[-1].rpartition(".")[0] or bad[-1] if bad else None
-
-
-def _bad_weight(module: nn.Module) -> str | None:
-    for name, p in module.named_parameters():
-        if not bool(torch.isfinite(p).all()):
-            return name.rpartition(".")[0] or name
-    return None
