@@ -136,15 +136,14 @@ class ChoraleNet(nn.Module):
             state: Of the layers; None is the start of a piece.
         """
         notes, chords = given.notes, given.chords
-        before = self.earlier(notes)
-        held = held_steps(notes)
-        held = torch.cat([torch.zeros_like(held[:, :1]), held[:, :-1]], 1)
+        before = earlier(notes, self.pitches)  # which stands for no note yet
+        held = earlier(held_steps(notes), 0)
         chord_before = None
         if self.chord is not None:
             chords = torch.zeros_like(notes[:, :, 0]) if chords is None else chords
-            chord_before = torch.cat([torch.zeros_like(chords[:, :1]), chords[:, :-1]], 1)
+            chord_before = earlier(chords, 0)
         positions = torch.arange(notes.shape[1], device=notes.device)
-        moved = self.moved(before, self.earlier(before))
+        moved = self.moved(before, earlier(before, self.pitches))
         h, state = self.read(before, moved, held, chord_before, given.tonic, positions, state)
         found, seen = [], [h]
         if self.chord_head is not None and self.chord is not None and chords is not None:
@@ -168,7 +167,7 @@ class ChoraleNet(nn.Module):
         intervals = [interval(tokens, last[..., None], self.pitches, MOTION)]
         for number, u in enumerate(self.order[: chosen.shape[2]]):
             now = chosen[:, :, number]
-            parts.append(self.motions(interval(now, before[:, :, u], self.pitches, MOTION) + u * bins(MOTION)))
+            parts.append(self.motion(now, before[:, :, u], u))
             pair = (u * self.voices + v) * bins(SPREAD)
             parts.append(self.spreads(interval(now, last, self.pitches, SPREAD) + pair))
             intervals.append(interval(tokens, now[..., None], self.pitches, SPREAD))
@@ -184,14 +183,13 @@ class ChoraleNet(nn.Module):
             copied = torch.cat([copied, recalled[:, :, v]], 2)
         return self.heads[v](torch.cat(parts, 2), copied, self.turned(given.tonic), intervals)
 
-    def earlier(self, notes: Int[Tensor, "N T V"]) -> Int[Tensor, "N T V"]:
-        """The tokens one step before; the one that stands for no note yet before the first."""
-        return torch.cat([notes.new_full(notes[:, :1].shape, self.pitches), notes[:, :-1]], 1)
+    def motion(self, now: Int[Tensor, ...], then: Int[Tensor, ...], voice: int | Tensor) -> Float[Tensor, ...]:
+        """Embeddings of how a voice moved, or each of several on the last axis."""
+        return self.motions(interval(now, then, self.pitches, MOTION) + bins(MOTION) * voice)
 
     def moved(self, now: Int[Tensor, "N T V"], then: Int[Tensor, "N T V"]) -> Float[Tensor, "N T D"]:
         """Embeddings of how all voices moved."""
-        shift = bins(MOTION) * torch.arange(self.voices, device=now.device)
-        return self.motions(interval(now, then, self.pitches, MOTION) + shift).flatten(2)
+        return self.motion(now, then, torch.arange(self.voices, device=now.device)).flatten(2)
 
     def read(
         self, before: Tensor, moved: Tensor, held: Tensor, chord: Tensor | None, tonic: Tensor | None, positions: Tensor,
@@ -231,6 +229,11 @@ def outer_first(voices: int) -> list[int]:
         [0, 3, 1, 2]
     """
     return [0, voices - 1, *range(1, voices - 1)][:voices]
+
+
+def earlier(x: Int[Tensor, "N T ..."], first: int) -> Int[Tensor, "N T ..."]:
+    """What stood one step before, and a number of its own before the first step."""
+    return torch.cat([torch.full_like(x[:, :1], first), x[:, :-1]], 1)
 
 
 def bins(reach: int) -> int:

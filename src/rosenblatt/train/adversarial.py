@@ -23,12 +23,12 @@ from rosenblatt.losses.adversarial import AdversarialLoss, unit_gradient_penalty
 from rosenblatt.train.checkpoint import Keeper
 from rosenblatt.train.memory import keep_freed
 from rosenblatt.train.numbers import finite
-from rosenblatt.train.optimizer import make_optimizer
+from rosenblatt.train.optimizer import make_optimizer, same_layout
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_precision, synchronize
 from rosenblatt.train.schedule import factor
 from rosenblatt.train.seeds import PrivateRandom
-from rosenblatt.train.supervised import EpochRecord, same_layout
+from rosenblatt.train.supervised import EpochRecord
 
 EVERY = 4
 """Steps of the critic for one penalty, which then counts so many times (Karras et al. 2019, section 3.1)."""

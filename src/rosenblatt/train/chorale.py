@@ -224,9 +224,9 @@ class _Singer:
         if net.chord_head is not None and net.chord is not None:
             seen.append(net.chord(self._chord(h, wanted, generator, options)))
         recalled = None if self.listener is None else self.listener.expect()
-        step, chosen = np.zeros(net.voices, np.int64), []
+        step, chosen = np.zeros(net.voices, np.int64), {}  # voice -> its token, in the order of the choice
         for v in net.order:
-            tokens = torch.cat(chosen, 2) if chosen else self.before[:, :, :0]
+            tokens = torch.cat(list(chosen.values()), 2) if chosen else self.before[:, :, :0]
             logits = net.voice(v, seen, self.before, self.held, self._given(recalled), tokens)[:, 0]
             fixed = wanted[v] != FREE
             token = (
@@ -235,12 +235,12 @@ class _Singer:
                 else int(sample(logits.float(), generator=generator, **options))
             )
             step[v] = self.code.decode(np.array(token))
-            chosen.append(torch.full((1, 1, 1), token, device=self.device))
-            seen.append(net.note(chosen[-1][:, :, 0], v, self.tonic))
+            chosen[v] = torch.full((1, 1, 1), token, device=self.device)
+            seen.append(net.note(chosen[v][:, :, 0], v, self.tonic))
             if v == 0 and recalled is not None and self.listener is not None:
                 under = self.listener.expect_under(int(step[0]))
                 recalled.pitches[:, UNDER], recalled.strength[:, UNDER] = under.pitches, under.strength
-        self._go_on(step, torch.cat([chosen[net.order.index(v)] for v in range(net.voices)], 2))
+        self._go_on(step, torch.cat([chosen[v] for v in range(net.voices)], 2))
         return step
 
     def _given(self, recalled: Recalled | None) -> Given:

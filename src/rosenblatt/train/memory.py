@@ -1,4 +1,4 @@
-"""Memory that a training step frees stays with the process until the next one asks for it."""
+"""Memory of a training step: what it frees stays with the process until the next one; and which errors say that there is none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
 
 _TRIM, _MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
 _MOST = 2**31 - 1
@@ -52,3 +54,11 @@ def _glibc() -> ctypes.CDLL | None:
         return None
     libc = ctypes.CDLL(None)
     return libc if hasattr(libc, "gnu_get_libc_version") else None
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that there was no more memory."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    said = str(error).lower()
+    return any(words in said for words in ("not enough memory", "can't allocate memory", "out of memory"))

@@ -14,11 +14,11 @@ from rosenblatt.train.distributed import here, whole
 
 def floating(module: nn.Module) -> Iterator[Tensor]:
     """Weights and statistics, or the pieces of them that lie in this process."""
-    for tensor in models(module):
+    for tensor in tensors(module):
         yield here(tensor)
 
 
-def models(module: nn.Module) -> Iterator[Tensor]:
+def tensors(module: nn.Module) -> Iterator[Tensor]:
     """The same as the module holds them: of a sharded one in pieces over the processes."""
     for tensor in module.state_dict(keep_vars=True).values():
         if tensor.is_floating_point():
@@ -26,9 +26,9 @@ def models(module: nn.Module) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def copy_into(module: nn.Module, tensors: list[Tensor]) -> None:
-    """Put tensors in the order of `floating` in their places."""
-    torch._foreach_copy_(list(floating(module)), tensors)
+def copy_into(module: nn.Module, values: list[Tensor]) -> None:
+    """Put values in the order of `floating` in their places."""
+    torch._foreach_copy_(list(floating(module)), values)
 
 
 @torch.no_grad()

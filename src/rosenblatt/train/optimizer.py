@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rosenblatt.errors import ParameterError
+from rosenblatt.train.distributed import like
 from rosenblatt.train.eager import eager
 from rosenblatt.train.muon import Muon
 from rosenblatt.train.plan import Plan
@@ -67,3 +68,13 @@ def _by_kind(module: nn.Module, plan: Plan) -> list[dict[str, Any]]:
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
+
+
+def same_layout(optimizer: torch.optim.Optimizer) -> None:
+    """The fused kernels walk through moments and weights side by side in memory: moments take the weights' layout."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                value = state[name] = like(value, parameter)
+                if value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

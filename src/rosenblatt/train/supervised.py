@@ -25,7 +25,7 @@ from rosenblatt.data.streamed import Streamed
 from rosenblatt.errors import DivergedError, MemoryWarning, ParameterError
 from rosenblatt.train.checkpoint import Keeper, fingerprint
 from rosenblatt.train.distributed import Rank, Replicated, Sharded, gathered, here, like, whole
-from rosenblatt.train.memory import keep_freed
+from rosenblatt.train.memory import keep_freed, out_of_memory
 from rosenblatt.train.numbers import (
     Watch,
     bad_gradient,
@@ -34,9 +34,9 @@ from rosenblatt.train.numbers import (
     finite,
     floating,
     gradient_norms,
-    models,
+    tensors,
 )
-from rosenblatt.train.optimizer import make_optimizer
+from rosenblatt.train.optimizer import make_optimizer, same_layout
 from rosenblatt.train.plan import STANDARD, Plan
 from rosenblatt.train.precision import autocast, choose_precision, synchronize
 from rosenblatt.train.range_test import current as current_range_test
@@ -351,7 +351,7 @@ class _Run:
             try:
                 return self.epoch()
             except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error) or self.rank is not None:  # the other processes cannot be told in mid-step
+                if not out_of_memory(error) or self.rank is not None:  # the other processes cannot be told in mid-step
                     raise
                 if self.parts >= self.data.batch_size:
                     self.undo(good)
@@ -415,7 +415,7 @@ class _Run:
         """
         return {
             "module": self.module.state_dict(),
-            "live": None if live is None else [gathered(t, m) for t, m in zip(live, models(self.net), strict=True)],
+            "live": None if live is None else [gathered(t, m) for t, m in zip(live, tensors(self.net), strict=True)],
             "optimizer": _all_whole(self.optimizer.state_dict()),
             "generator": self.data.generator.get_state(),
             "random": self.random.state,
@@ -435,7 +435,7 @@ class _Run:
         if state["live"] is not None:
             self.average = [t.clone() for t in floating(self.net)]
             if not keeper.finished:
-                pieces = [here(like(t, m)) for t, m in zip(state["live"], models(self.net), strict=True)]
+                pieces = [here(like(t, m)) for t, m in zip(state["live"], tensors(self.net), strict=True)]
                 copy_into(self.net, pieces)
         if self.spread is not None:
             self.spread.show()
@@ -491,23 +491,6 @@ def _share(part: int, whole: int, weight: Tensor | None, weights: Tensor | None)
         return part / whole
     total = weights.sum()
     return weight.sum() / total.where(total != 0, total.new_ones(()))
-
-
-def _out_of_memory(error: Exception) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    said = str(error).lower()
-    return any(words in said for words in ("not enough memory", "can't allocate memory", "out of memory"))
-
-
-def same_layout(optimizer: torch.optim.Optimizer) -> None:
-    """The fused kernels walk through moments and weights side by side in memory: moments take the weights' layout."""
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                value = state[name] = like(value, parameter)
-                if value.stride() != parameter.stride():
-                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _all_whole(value: Any) -> Any:
